@@ -1,0 +1,1 @@
+"""Door: the local Azure as state: ARM REST API, resource providers, SQLite. Starts nothing, touches no kernel."""

@@ -1,0 +1,1 @@
+"""A client of the cloud's ARM REST API and of its change stream."""

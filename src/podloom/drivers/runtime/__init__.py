@@ -1,0 +1,1 @@
+"""The container runtime interface (CRI) of containerd."""

@@ -1,0 +1,1 @@
+"""SQLite stores that survive kill -9 and power loss."""

@@ -1,0 +1,1 @@
+"""Door: realises the cloud's virtual networks as namespaces, routers and addresses."""

@@ -1,0 +1,1 @@
+"""The API server: generic Kubernetes API conventions over SQLite."""

@@ -1,0 +1,1 @@
+"""The controllers and the scheduler: clients of the API server like any other."""

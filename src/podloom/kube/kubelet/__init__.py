@@ -1,0 +1,1 @@
+"""The node runtime: turns pods bound to its node into CRI calls."""

@@ -1,0 +1,1 @@
+"""Door: hosts, images, and the reconciler that turns a cluster resource into running parts."""

@@ -1,0 +1,1 @@
+"""Nouns: frozen, validated values shared by every room. Imports nothing of ours."""

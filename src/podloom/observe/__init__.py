@@ -1,0 +1,1 @@
+"""Door: connectivity, read-only clients of the others."""

@@ -1,0 +1,1 @@
+"""One engine: read, diff, apply, status. One small file per target."""

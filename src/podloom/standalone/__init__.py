@@ -1,0 +1,1 @@
+"""Door: azure-vnet and azure-vnet-ipam without an agent."""
