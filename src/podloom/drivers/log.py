@@ -11,9 +11,7 @@ import structlog
 def configure(level: str = "info", *, as_json: bool = False) -> None:
     """Send structlog events of `level` and above to standard error; called once, by a door's __main__."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[
