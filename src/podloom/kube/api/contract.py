@@ -8,7 +8,7 @@ of a resource type, the `Kind` hooks and the context those hooks receive.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -97,6 +97,10 @@ class ResourceType:
     subresources: tuple[Subresource, ...] = ()
     storage_version_hash: str = ""
     storage_version: str = ""  # the version objects are stored under; empty: this one
+    storage_group: str | None = None  # for a type served by two groups (events.k8s.io events: ""); None: group
+    custom: bool = False  # defined by a CustomResourceDefinition
+    deprecated_warning: str = ""  # Warning header text of every request, e.g. "v1 Endpoints is deprecated in ..."
+    response_kind_gvk: tuple[str, str] | None = None  # discovery: group, version of the kind when not the type's own
 
     @property
     def group_version(self) -> str:
@@ -110,7 +114,7 @@ class ResourceType:
     @property
     def storage_key(self) -> str:
         """The store's key prefix: one per resource, whatever versions are served."""
-        return f"{self.group}/{self.plural}"
+        return f"{self.group if self.storage_group is None else self.storage_group}/{self.plural}"
 
 
 class Reader(Protocol):
@@ -130,6 +134,69 @@ class Settings:
     service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
 
 
+@dataclass(frozen=True)
+class UserInfo:
+    """Who asks, after authentication and impersonation (authentication.k8s.io/v1 UserInfo)."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What is asked of the authorizer; path is set for non-resource requests only."""
+
+    verb: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+
+class Powers(Protocol):
+    """What reviews and token requests need of the server's authentication and authorization."""
+
+    def sign_token(self, claims: Object) -> str:
+        """A JWT over claims, signed with the service account key."""
+        ...
+
+    def authenticate_token(self, token: str, audiences: Sequence[str] = ()) -> tuple[UserInfo, tuple[str, ...]]:
+        """User and the audiences that matched; raises StatusError 401 with the reason as message."""
+        ...
+
+    def authorize(self, user: UserInfo, attributes: Attributes) -> tuple[bool, str]:
+        """Allowed, and the reason RBAC gives."""
+        ...
+
+    def rules(self, user: UserInfo, namespace: str) -> tuple[list[Object], list[Object]]:
+        """PolicyRules in effect: those with resources, those with nonResourceURLs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Write:
+    """One more write in the transaction of a request; obj None deletes the object."""
+
+    type: ResourceType
+    namespace: str
+    name: str
+    obj: Object | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a hook answers for a subresource: the body, its status code, and writes of the transaction."""
+
+    body: Object
+    code: int = 201
+    writes: Sequence[Write] = ()
+
+
 @dataclass
 class Context:
     """Everything a hook may know about the request besides the object."""
@@ -145,6 +212,10 @@ class Context:
     name: str = ""
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    user_info: UserInfo = field(default_factory=lambda: UserInfo(""))
+    powers: Powers | None = None  # always set in a running server
+    query: Mapping[str, str] = field(default_factory=dict)
+    options: Object = field(default_factory=dict)  # DeleteOptions of a delete
 
 
 @dataclass(frozen=True)
@@ -167,9 +238,66 @@ class Kind:
     server answers 422 Invalid. `admit` runs before defaults on create/update/delete and may raise StatusError
     (403 etc.) or mutate. `after_delete` and `after_store` release or take things the store must do in the same
     transaction (e.g. service addresses); they may return extra writes.
+
+    The server does for every kind, so a Kind need not: decode and field validation, name from generateName, uid,
+    creationTimestamp, resourceVersion, deletionTimestamp and finalizers, validation of ObjectMeta (name by
+    `name_rule`, generateName, labels, annotations, finalizers, ownerReferences; update: immutable fields),
+    namespace lifecycle, dry run, preconditions, managedFields. Its causes come before validate_*'s.
+    Subresource "status" (PUT, PATCH): obj has metadata and status of the client and the rest of `old`; then
+    prepare_update and validate_update with ctx.subresource == "status". Other subresources with an update verb
+    (e.g. pods/ephemeralcontainers, namespaces/finalize): obj as the client sent it, ctx.subresource set.
+    On the main resource prepare_* must drop or keep status themselves (see `keep_status`).
     """
 
     type: ResourceType
+    stored: bool = True  # False: reviews and the like; POST is answered by `create_virtual`
+    name_rule: str = "subdomain"  # subdomain | label | dns1035 | path (rbac: any path segment) | custom
+    unconditional_update: bool = True  # PUT without resourceVersion overwrites
+    returns_deleted: bool = False  # DELETE answers with the object instead of a Success Status
+    create_on_update: bool = False  # PUT of a missing name creates it (leases, rbac)
+    field_labels: tuple[str, ...] = ()  # what field_values has besides metadata.name and metadata.namespace
+    unknown_field_label: str = ""  # 400 text for other labels, with {label}; empty: the generic text
+
+    def create_virtual(self, obj: Object, ctx: Context) -> Object:
+        """The body answering a POST of a kind that is not stored (stored=False)."""
+        raise NotImplementedError
+
+    def list_virtual(self, ctx: Context) -> list[Object]:
+        """The objects of a kind that is not stored but listed (componentstatuses)."""
+        return []
+
+    def post_subresource(self, body: Object, current: Object, ctx: Context) -> Answer:
+        """Answer a POST to ctx.subresource (binding, eviction, token) of the stored object `current`.
+
+        `body` is decoded. Writes are stored in one transaction (not when ctx.dry_run). A write of `current`
+        itself is subject to its resourceVersion as read. To delete with grace (eviction) return a Write of the
+        object's type with obj None and the server applies delete semantics.
+        """
+        raise NotImplementedError
+
+    def get_scale(self, obj: Object) -> Object:
+        """spec and status of the autoscaling/v1 Scale; the server adds kind, apiVersion and metadata."""
+        raise NotImplementedError
+
+    def set_scale(self, obj: Object, replicas: int) -> None:
+        """Set the replicas of a Scale update in obj."""
+        raise NotImplementedError
+
+    def to_storage(self, obj: Object) -> Object:
+        """obj in this type's version -> the stored form (events.k8s.io -> core events). Must not mutate."""
+        return obj
+
+    def from_storage(self, obj: Object) -> Object:
+        """The stored form -> this type's version (apiVersion is rewritten by the server). Must not mutate."""
+        return obj
+
+    def after_store(self, obj: Object, old: Object | None, ctx: Context) -> Sequence[Write]:
+        """Writes of the same transaction as a create (old None) or update."""
+        return ()
+
+    def after_delete(self, obj: Object, ctx: Context) -> Sequence[Write]:
+        """Writes of the same transaction as the final removal of obj."""
+        return ()
 
     def admit(self, obj: Object, old: Object | None, ctx: Context) -> None: ...
 
