@@ -148,6 +148,10 @@ class KubeApi(Protocol):
         """DELETE; `uid` is a precondition, `propagation` Foreground, Background or Orphan."""
         ...
 
+    async def delete_collection(self, res: Resource, namespace: str = "") -> None:
+        """DELETE of the collection: every object of the resource in the namespace."""
+        ...
+
     async def patch(
         self,
         res: Resource,
@@ -172,7 +176,7 @@ class KubeApi(Protocol):
         label_selector: str = "",
         field_selector: str = "",
         timeout_s: int = 0,
-    ) -> AsyncGenerator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         """(ADDED | MODIFIED | DELETED | BOOKMARK, object) until the server ends the stream.
 
         An ERROR event raises its KubeError (410 when `resource_version` is too old); a broken connection

@@ -129,6 +129,9 @@ class KubeClient:
             options["preconditions"] = {"uid": uid}
         return await self._object("DELETE", res.path(namespace, name), body=options if len(options) > 2 else None)
 
+    async def delete_collection(self, res: Resource, namespace: str = "") -> None:
+        await self._object("DELETE", res.path(namespace))
+
     async def patch(
         self,
         res: Resource,
@@ -156,7 +159,7 @@ class KubeClient:
         label_selector: str = "",
         field_selector: str = "",
         timeout_s: int = 0,
-    ) -> AsyncGenerator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         query = _selectors(label_selector, field_selector)
         query |= {"watch": "true", "allowWatchBookmarks": "true"}
         if resource_version:
