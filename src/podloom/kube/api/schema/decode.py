@@ -1,0 +1,247 @@
+"""Objects as the server's types hold them.
+
+The problem: clients send fields that do not exist, values of the wrong type, nulls and empty values, and a real
+server answers as Go's decoder does: unknown fields are dropped with a warning (or refused), a wrong type is a
+400 that names the Go field, nulls and empty optional values vanish. `decode` walks the object once along its
+schema and does all of that; `finish` adds what Go would write that nobody sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from podloom.kube.api.schema.nodes import SCALARS, Node
+
+_QUANTITY = re.compile(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$")
+_RFC3339 = re.compile(
+    r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?"
+    r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$"
+)
+_QUANTITY_MESSAGE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+_BOUNDS = {"int32": 2**31, "int64": 2**63}
+
+
+class DecodeError(Exception):
+    """The text Go's decoder gives; str(error) is the message."""
+
+
+class Decoder:
+    """One walk over one object; unknown holds the paths of fields the schema does not declare, in order."""
+
+    def __init__(self) -> None:
+        self.unknown: list[str] = []
+
+    def run(self, node: Node, value: Any) -> Any:
+        """value as the type holds it. Raises DecodeError at the first wrong type. Mutates containers."""
+        return self._walk(node, value, "", "", "")
+
+    def _walk(self, node: Node, value: Any, path: str, owner: str, go_path: str) -> Any:
+        kind = node.kind
+        if kind == "struct":
+            return self._struct(node, value, path, owner, go_path)
+        if kind == "list":
+            return self._list(node, value, path, owner, go_path)
+        if kind == "map":
+            return self._map(node, value, path, owner, go_path)
+        if kind in SCALARS:
+            return _scalar(node, value, owner, go_path)
+        if kind == "union" and isinstance(value, dict) and node.item is not None:
+            return self._struct(node.item, value, path, owner, go_path)
+        if kind == "opaque" and not isinstance(value, dict):
+            raise _mismatch(value, node, owner, go_path)
+        return value
+
+    def _struct(self, node: Node, value: Any, path: str, owner: str, go_path: str) -> Any:
+        if not isinstance(value, dict):
+            raise _mismatch(value, node, owner, go_path)
+        fields = node.fields
+        name = node.go.rpartition(".")[2]
+        dropped = None
+        for key, part in value.items():
+            field = fields.get(key)
+            below = f"{path}.{key}" if path else key
+            if field is None:
+                if not node.extra:
+                    self.unknown.append(below)
+                    dropped = [*dropped, key] if dropped else [key]
+                continue
+            if part is not None:
+                part = self._walk(field.node, part, below, name, f"{go_path}.{key}" if go_path else key)
+                value[key] = part
+            if part is None or (field.letter == "z" and _empty(part)):
+                dropped = [*dropped, key] if dropped else [key]
+        if dropped:
+            for key in dropped:
+                del value[key]
+        return value
+
+    def _list(self, node: Node, value: Any, path: str, owner: str, go_path: str) -> Any:
+        if not isinstance(value, list):
+            raise _mismatch(value, node, owner, go_path)
+        item = node.item
+        if item is None or item.kind == "any":
+            return value
+        for index, part in enumerate(value):
+            if part is None:
+                value[index] = zero(item)
+            else:
+                value[index] = self._walk(item, part, f"{path}[{index}]", owner, go_path)
+        return value
+
+    def _map(self, node: Node, value: Any, path: str, owner: str, go_path: str) -> Any:
+        if not isinstance(value, dict):
+            raise _mismatch(value, node, owner, go_path)
+        item = node.item
+        if item is None or item.kind == "any":
+            return value
+        plain = item.kind == "string"
+        for key, part in value.items():
+            if plain and type(part) is str:
+                continue
+            value[key] = zero(item) if part is None else self._walk(item, part, f"{path}.{key}", owner, go_path)
+        return value
+
+
+def _empty(value: Any) -> bool:
+    return not value and value is not None
+
+
+def _scalar(node: Node, value: Any, owner: str, go_path: str) -> Any:
+    kind = node.kind
+    if kind == "string":
+        if type(value) is str:
+            return value
+    elif kind == "boolean":
+        if type(value) is bool:
+            return value
+    elif kind == "integer":
+        if type(value) is int and -_BOUNDS[node.go] <= value < _BOUNDS[node.go]:
+            return value
+    elif kind == "number":
+        if type(value) in (int, float):
+            return value
+    elif kind == "quantity":
+        return _quantity(value)
+    elif kind == "intorstring":
+        if type(value) in (int, str):
+            return value
+    elif kind == "time":
+        return _time(node, value, owner, go_path)
+    elif type(value) is str:
+        return _base64(value)
+    raise _mismatch(value, node, owner, go_path)
+
+
+def _base64(value: str) -> str:
+    try:
+        base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
+    except binascii.Error as error:
+        bad = re.search(r"[^A-Za-z0-9+/=\r\n]", value)
+        at = bad.start() if bad else len(value) // 4 * 4
+        raise DecodeError(f"illegal base64 data at input byte {at}") from error
+    return value
+
+
+def _quantity(value: Any) -> Any:
+    if type(value) in (int, float):
+        return _number(value)
+    if type(value) is str and _QUANTITY.match(value):
+        return value
+    raise DecodeError(_QUANTITY_MESSAGE)
+
+
+def _number(value: int | float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _time(node: Node, value: Any, owner: str, go_path: str) -> Any:
+    if type(value) is not str:
+        raise _mismatch(value, Node("string", "string"), owner, go_path)
+    if _RFC3339.match(value):
+        return value
+    layout = "2006-01-02T15:04:05.000000Z07:00" if node.micro else "2006-01-02T15:04:05Z07:00"
+    rest, element = _time_mismatch(value)
+    raise DecodeError(f'parsing time "{value}" as "{layout}": cannot parse "{rest}" as "{element}"')
+
+
+def _time_mismatch(value: str) -> tuple[str, str]:
+    """The rest of the text and the layout element where Go's time.Parse gives up."""
+    elements = [
+        (r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T"),
+        (r"\d\d", "15"), (":", ":"), (r"\d\d", "04"), (":", ":"), (r"\d\d(?:\.\d+)?", "05"),
+    ]  # fmt: skip
+    rest = value
+    for pattern, element in elements:
+        match = re.match(pattern, rest)
+        if not match:
+            return rest, element
+        rest = rest[match.end() :]
+    return rest, "Z07:00"
+
+
+def _mismatch(value: Any, node: Node, owner: str, go_path: str) -> DecodeError:
+    names = {bool: "bool", str: "string", list: "array", dict: "object"}
+    what = names.get(type(value), "number")
+    if what == "number" and node.kind == "integer":
+        what = f"number {value}"
+    if not owner:
+        return DecodeError(f"json: cannot unmarshal {what} into Go value of type {node.go}")
+    return DecodeError(f"json: cannot unmarshal {what} into Go struct field {owner}.{go_path} of type {node.go}")
+
+
+# -- the other direction: what Go writes that nobody sent -------------------------------------------------
+
+
+def zero(node: Node) -> Any:
+    """What the zero value of the type looks like when written: {} with its always-present parts, "" or 0."""
+    kind = node.kind
+    if kind == "struct":
+        return finish(node, {})
+    if kind in {"string", "bytes"}:
+        return ""
+    if kind in {"integer", "number", "intorstring"}:
+        return 0
+    if kind == "quantity":
+        return "0"
+    return False if kind == "boolean" else None
+
+
+def finish(node: Node, value: dict[str, Any]) -> dict[str, Any]:
+    """Drop what Go drops from a struct and add what it always writes, all the way down. In place, idempotent."""
+    for field in node.fields.values():
+        name, letter = field.name, field.letter
+        part = value.get(name)
+        if part is None:
+            if letter == "s":
+                value[name] = finish(field.node, {})
+            elif letter in "nt":
+                value[name] = None
+            elif letter == "r":
+                value[name] = zero(field.node)
+            elif name in value:
+                del value[name]
+        elif letter == "z" and not part:
+            del value[name]
+        elif field.node.kind not in SCALARS:
+            _finish_part(field.node, part)
+    return value
+
+
+def _finish_part(node: Node, value: Any) -> None:
+    kind = node.kind
+    if kind == "struct":
+        if type(value) is dict:
+            finish(node, value)
+    elif kind == "list":
+        if node.item is not None and node.item.kind not in SCALARS:
+            for part in value:
+                _finish_part(node.item, part)
+    elif kind == "map":
+        if node.item is not None and node.item.kind not in SCALARS:
+            for part in value.values():
+                _finish_part(node.item, part)
+    elif kind == "union" and node.item is not None:
+        _finish_part(node.item, value)
