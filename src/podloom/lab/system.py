@@ -1,0 +1,59 @@
+"""What every cluster of the lab has in kube-system: roles of our own processes, and the cluster DNS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from podloom.drivers.kube import KubeClient, KubeError
+from podloom.kube.dns.manifest import dns_manifests
+from podloom.model.kube import Resource
+from podloom.plan.cluster import ClusterParts
+
+MANAGER = "podloom-lab"
+KINDS = {
+    "ServiceAccount": Resource("", "v1", "serviceaccounts", "ServiceAccount", True),
+    "Service": Resource("", "v1", "services", "Service", True),
+    "ConfigMap": Resource("", "v1", "configmaps", "ConfigMap", True),
+    "Deployment": Resource("apps", "v1", "deployments", "Deployment", True),
+    "ClusterRole": Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False),
+    "ClusterRoleBinding": Resource(
+        "rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", False
+    ),
+    "Role": Resource("rbac.authorization.k8s.io", "v1", "roles", "Role", True),
+    "RoleBinding": Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", True),
+}
+
+
+async def apply_system(kube: KubeClient, parts: ClusterParts) -> None:
+    """Server-side apply every object; ours alone are touched, what users added to them stays."""
+    objects: list[dict[str, Any]] = [*own_roles(), *dns_manifests(parts.dns_service_ip, "cluster.local")]
+    await asyncio.gather(*(_apply(kube, obj) for obj in objects))
+
+
+def own_roles() -> list[dict[str, Any]]:
+    """The RBAC objects of agent and operator, the same that a real cluster applies."""
+    text = (files("podloom.lab") / "rbac.yaml").read_text()
+    return list(yaml.safe_load_all(text))
+
+
+async def _apply(kube: KubeClient, obj: dict[str, Any]) -> None:
+    meta = obj["metadata"]
+    for attempt in range(5):
+        with contextlib.suppress(KubeError):
+            await kube.patch(
+                KINDS[obj["kind"]],
+                meta["name"],
+                obj,
+                meta.get("namespace", ""),
+                kind="apply",
+                manager=MANAGER,
+                force=True,
+            )
+            return
+        await asyncio.sleep(0.1 * 2**attempt)
+    raise KubeError(500, "InternalError", f"{obj['kind']} {meta['name']} could not be applied", {})
