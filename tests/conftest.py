@@ -1,0 +1,49 @@
+"""What every test shares: capabilities by name, and no silent skips in CI.
+
+A test marked `root` or `lab` is skipped with the name of what is missing. With PODLOOM_CI=1 a skip whose reason is not
+listed in tests/expected_skips.txt fails the run: a machine that can do something must do it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+EXPECTED = Path(__file__).parent / "expected_skips.txt"
+PROGRAMS = ("containerd", "runc", "kubectl", "busybox", "nginx", "ip", "nft")
+
+
+def missing_for(item: pytest.Item) -> str:
+    """Why this machine cannot run the test; empty when it can."""
+    if (item.get_closest_marker("root") or item.get_closest_marker("lab")) and os.geteuid() != 0:
+        return "needs root"
+    if item.get_closest_marker("lab"):
+        path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+        if gone := [program for program in PROGRAMS if not shutil.which(program, path=path)]:
+            return f"needs {', '.join(gone)}"
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if reason := missing_for(item):
+        pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("PODLOOM_CI") != "1":
+        return
+    expected = [line for line in EXPECTED.read_text().splitlines() if line and not line.startswith("#")]
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = {
+        str(r.longrepr[2]).removeprefix("Skipped: ") if isinstance(r.longrepr, tuple) else str(r.longrepr)
+        for r in reports
+    }
+    unexpected = sorted(reason for reason in reasons if not any(part in reason for part in expected))
+    if unexpected:
+        terminalreporter.write_line("skipped though not expected:", red=True)
+        for reason in unexpected:
+            terminalreporter.write_line(f"  {reason}")
+        terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED  # type: ignore[union-attr]
