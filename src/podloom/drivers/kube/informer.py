@@ -5,6 +5,10 @@ changed, through server restarts, dropped connections and compaction. The inform
 the list's resourceVersion; after a broken watch it goes on from the last version seen (bookmarks keep it
 young), after 410 it lists again and reports only what differs. There is no periodic resync: an event is missed
 only with a broken watch, and that is noticed. Waits between attempts double up to a bound, with jitter.
+
+A writer wants to see its own writes at once, else it would repeat them: `observe` takes the object a write
+returned. Versions of one resource are compared as numbers (Kubernetes "Resource versions": monotonic integers), so
+neither a late event nor a late answer can replace what is newer.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ OnEvent = Callable[[str, Object, Object | None], None]  # (ADDED|MODIFIED|DELETE
 
 _PAGE = 500
 _WATCH_S = (240, 480)
+_LIST_AGAIN = (400, 410, 504)  # too old, or (400, 504) newer than the server: it was restored from a backup
 log = structlog.get_logger()
 
 
@@ -74,6 +79,7 @@ class Informer:
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
         self.resource_version = ""
+        self._seen = 0  # the newest version list or watch gave us
         self._backoff = Backoff()
 
     def get(self, name: str, namespace: str = "") -> Object | None:
@@ -89,7 +95,7 @@ class Informer:
                 if await self._follow():
                     continue
             except KubeError as e:
-                if e.expired:
+                if e.status in _LIST_AGAIN:
                     self.resource_version = ""
                 self._trouble(e)
             except PodloomError as e:
@@ -108,10 +114,18 @@ class Informer:
             field_selector=self.field_selector,
             limit=_PAGE,
         )
-        before, self.objects = self.objects, {}
+        before = self.objects
+        keep = _number(version) >= self._seen  # else the server's state was replaced: nothing of ours is newer
+        self.objects = {k: o for k, o in before.items() if keep and _version(o) > _number(version)}
         for obj in items:
-            self.objects[key_of(obj)] = self._trim(obj)
+            self.objects.setdefault(key_of(obj), self._trim(obj))
         self.resource_version = version
+        self._seen = _number(version)
+        self._emit_difference(before)
+        self.synced.set()
+
+    def _emit_difference(self, before: dict[Key, Object]) -> None:
+        """Events that lead from the copy before a relist to the one after."""
         for key, old in before.items():
             new = self.objects.get(key)
             if new is None or new["metadata"].get("uid") != old["metadata"].get("uid"):
@@ -122,7 +136,22 @@ class Informer:
                 self._emit("ADDED", obj, None)
             elif obj["metadata"].get("resourceVersion") != was["metadata"].get("resourceVersion"):
                 self._emit("MODIFIED", obj, was)
-        self.synced.set()
+
+    def observe(self, obj: Object) -> None:
+        """Take an object that a write of ours returned, unless the copy is already newer."""
+        old = self.objects.get(key_of(obj))
+        if _version(obj) > (_version(old) if old else self._seen):
+            self._store(obj, old)
+
+    def observe_deletion(self, obj: Object, at: str) -> None:
+        """Show an object we deleted as terminating since `at` (RFC 3339) until the server's event says more."""
+        old = self.objects.get(key_of(obj))
+        if old is None or old["metadata"].get("uid") != obj["metadata"].get("uid"):
+            return
+        if not old["metadata"].get("deletionTimestamp"):
+            new = {**old, "metadata": {**old["metadata"], "deletionTimestamp": at}}
+            self.objects[key_of(obj)] = new
+            self._emit("MODIFIED", new, old)
 
     async def _follow(self) -> bool:
         """One watch, from the version we have to the stream's end; whether it was worth something."""
@@ -145,23 +174,35 @@ class Informer:
 
     def _take(self, kind: str, obj: Object) -> None:
         self.resource_version = obj["metadata"].get("resourceVersion") or self.resource_version
+        self._seen = max(self._seen, _number(self.resource_version))
         if kind == "BOOKMARK":
             return
-        key = key_of(obj)
+        old = self.objects.get(key_of(obj))
         if kind == "DELETED":
-            old = self.objects.pop(key, None)
-            if old is not None:
+            if old is not None and _version(old) <= _version(obj):
+                del self.objects[key_of(obj)]
                 self._emit("DELETED", self._trim(obj), old)
-            return
-        old = self.objects.get(key)
-        if old is not None and old["metadata"].get("resourceVersion") == obj["metadata"].get("resourceVersion"):
-            return
-        new = self.objects[key] = self._trim(obj)
+        elif old is None or _version(old) < _version(obj):
+            self._store(obj, old)
+
+    def _store(self, obj: Object, old: Object | None) -> None:
+        new = self.objects[key_of(obj)] = self._trim(obj)
+        if old is not None and old["metadata"].get("uid") != new["metadata"].get("uid"):
+            self._emit("DELETED", old, old)
+            old = None
         self._emit("ADDED" if old is None else "MODIFIED", new, old)
 
     def _emit(self, kind: str, obj: Object, old: Object | None) -> None:
         if self.on_event is not None:
             self.on_event(kind, obj, old)
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdecimal() else 0
+
+
+def _version(obj: Object) -> int:
+    return _number(obj["metadata"].get("resourceVersion") or "")
 
 
 async def wait_synced(*informers: Informer) -> None:

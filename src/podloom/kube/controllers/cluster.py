@@ -1,0 +1,153 @@
+"""What all controllers share: one informer per resource, indexes, and writes that are seen at once.
+
+The problem: a dozen controllers in one process must not keep a dozen copies of the pods, nor decide on a copy
+that lacks what they wrote themselves. A `View` is the one copy of a resource with its indexes and listeners;
+`Cluster` makes views and passes every write's answer into them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+
+from podloom.drivers.kube import Informer, KubeApi, KubeError, wait_synced
+from podloom.model.kube import Key, Object, Resource, key_of
+from podloom.plan.kube.times import format_time
+
+Listener = Callable[[str, Object, Object | None], None]
+IndexOf = Callable[[Object], Iterable[str]]
+log = structlog.get_logger()
+
+
+class View:
+    """One resource's objects, by key and by index; listeners hear of changes after the indexes follow."""
+
+    def __init__(self, client: KubeApi, res: Resource) -> None:
+        self.res = res
+        self.informer = Informer(client, res, on_event=self._changed)
+        self._listeners: list[Listener] = []
+        self._indexes: dict[str, tuple[IndexOf, dict[str, dict[Key, None]]]] = {}
+
+    @property
+    def objects(self) -> dict[Key, Object]:
+        """All objects by (namespace, name); shared, never to be changed in place."""
+        return self.informer.objects
+
+    def get(self, name: str, namespace: str = "") -> Object | None:
+        """The object, or None."""
+        return self.informer.objects.get((namespace, name))
+
+    def index(self, name: str, keys: IndexOf) -> None:
+        """Keep an index: `keys(object)` are the values under which `by` finds it. Repeating a name is free."""
+        if name not in self._indexes:
+            self._indexes[name] = (keys, {})
+            for obj in self.objects.values():
+                self._index(obj, None)
+
+    def by(self, name: str, value: str) -> list[Object]:
+        """The objects under `value` of index `name`."""
+        found = self._indexes[name][1].get(value, ())
+        return [self.objects[key] for key in found if key in self.objects]
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener(type, object, before)` after each change."""
+        self._listeners.append(listener)
+
+    def _index(self, new: Object | None, old: Object | None) -> None:
+        for keys, table in self._indexes.values():
+            for value in keys(old) if old else ():
+                if bucket := table.get(value):
+                    bucket.pop(key_of(old or {}), None)
+                    if not bucket:
+                        del table[value]
+            for value in keys(new) if new else ():
+                table.setdefault(value, {})[key_of(new or {})] = None
+
+    def _changed(self, kind: str, obj: Object, old: Object | None) -> None:
+        self._index(None if kind == "DELETED" else obj, old)
+        for listener in self._listeners:
+            try:
+                listener(kind, obj, old)
+            except Exception:  # one listener's bug must not cut the others off from events
+                log.exception("controllers.listener", resource=self.res.plural)
+
+
+class Cluster:
+    """The API server as controllers see it: views to read, verbs to write. `clock` gives epoch seconds."""
+
+    def __init__(self, client: KubeApi, clock: Callable[[], float] = time.time) -> None:
+        self.client, self.clock = client, clock
+        self._views: dict[Resource, View] = {}
+        self._tasks: dict[Resource, asyncio.Task[None]] = {}
+        self._running = False
+
+    def view(self, res: Resource) -> View:
+        """The one view of a resource; made on first use, followed once the cluster runs."""
+        if res not in self._views:
+            self._views[res] = View(self.client, res)
+            if self._running:
+                self._follow(res)
+        return self._views[res]
+
+    async def start(self) -> None:
+        """Follow all views and return when each has its first list."""
+        self._running = True
+        for res in self._views:
+            self._follow(res)
+        await wait_synced(*(view.informer for view in self._views.values()))
+
+    def _follow(self, res: Resource) -> None:
+        self._tasks[res] = asyncio.create_task(self._views[res].informer.run(), name=f"informer {res.plural}")
+
+    async def drop(self, res: Resource) -> None:
+        """Stop following a resource that is no longer served."""
+        self._views.pop(res, None)
+        if task := self._tasks.pop(res, None):
+            task.cancel()
+
+    async def stop(self) -> None:
+        """End all informers."""
+        self._running = False
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def now(self) -> str:
+        """The time as the API writes it."""
+        return format_time(self.clock())
+
+    def _observe(self, res: Resource, obj: Object) -> Object:
+        if res in self._views and obj.get("metadata", {}).get("resourceVersion"):
+            self._views[res].informer.observe(obj)
+        return obj
+
+    async def create(self, res: Resource, obj: Object, namespace: str = "") -> Object:
+        """Create and see it at once."""
+        return self._observe(res, await self.client.create(res, obj, namespace=namespace))
+
+    async def replace(self, res: Resource, obj: Object, subresource: str = "") -> Object:
+        """Replace (with the resourceVersion it was read at) and see it at once."""
+        return self._observe(res, await self.client.replace(res, obj, subresource=subresource))
+
+    async def patch(
+        self, res: Resource, obj: Object, body: Any, *, subresource: str = "", kind: str = "merge"
+    ) -> Object:
+        """Patch the object of this name and namespace and see it at once."""
+        namespace, name = key_of(obj)
+        new = await self.client.patch(res, name, body, namespace, kind=kind, subresource=subresource)
+        return self._observe(res, new)
+
+    async def delete(self, res: Resource, obj: Object, **options: Any) -> None:
+        """Delete exactly this object (by uid) and see it terminating at once; already gone is success."""
+        namespace, name = key_of(obj)
+        try:
+            await self.client.delete(res, name, namespace, uid=obj["metadata"]["uid"], **options)
+        except KubeError as e:
+            if not e.not_found and not e.conflict:
+                raise
+        if res in self._views:
+            self._views[res].informer.observe_deletion(obj, self.now())

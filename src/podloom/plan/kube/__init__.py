@@ -1,0 +1,1 @@
+"""Decisions of the embedded Kubernetes, pure: scheduling, rollouts, endpoints, DNS answers."""
