@@ -35,7 +35,9 @@ def definitions_path() -> Path:
     """Where the definitions file is; raises Unavailable when the package is not installed."""
     spec = find_spec("kubernetes_validate")
     if spec is None or not spec.submodule_search_locations:
-        raise Unavailable("load the Kubernetes schemas", "package kubernetes-validate is not installed", "run `make install`")
+        raise Unavailable(
+            "load the Kubernetes schemas", "package kubernetes-validate is not installed", "run `make install`"
+        )
     folder = Path(spec.submodule_search_locations[0]) / "kubernetes-json-schema" / f"{VERSION}-local"
     return folder / "_definitions.json"
 
