@@ -78,7 +78,7 @@ class Image:
 def lab_images() -> list[Image]:
     """Every image the lab brings; raises Unsupported naming the missing package."""
     busybox = _busybox()
-    echo = Layer(files=((native_path("echo"), "/echo"),))
+    echo = Layer(files=((native_path("echo"), "/echo"), (native_path("probe"), "/probe")))
     return [
         Image(("podloom.local/pause:1",), (Layer(files=((native_path("pause"), "/pause"),)),), ("/pause",)),
         Image(("podloom.local/echo:1", "podloom.local/echo:latest"), (busybox, echo), ("/echo",)),
