@@ -134,6 +134,12 @@ prioritylevelconfigurations PriorityLevelConfiguration C - - status
 """
 
 
+_DEPRECATED = {
+    "componentstatuses": "v1 ComponentStatus is deprecated in v1.19+",
+    "endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
+
+
 def storage_version_hash(group: str, version: str, kind: str) -> str:
     """The digest by which discovery tells clients that a resource's storage version changed."""
     digest = hashlib.sha256(f"{group}/{version}/{kind}".encode()).digest()
@@ -165,11 +171,14 @@ def _row(group: str, version: str, line: str) -> ResourceType:
         kind,
         scope == "N",
         verbs,
-        _split(short),
-        _split(categories),
-        tuple(_subresource(name, kind) for name in _split(subresources)),
-        storage_version_hash(stored_group, options.get("hashed", stored_version), kind) if hashed else "",
-        stored,
+        short_names=_split(short),
+        categories=_split(categories),
+        subresources=tuple(_subresource(name, kind) for name in _split(subresources)),
+        storage_version_hash=(
+            storage_version_hash(stored_group, options.get("hashed", stored_version), kind) if hashed else ""
+        ),
+        storage_version=stored,
+        deprecated_warning=_DEPRECATED.get(plural, ""),
     )
 
 
@@ -187,6 +196,14 @@ def _parse(table: str) -> tuple[ResourceType, ...]:
 TYPES: tuple[ResourceType, ...] = _parse(_TABLE)
 """Every built-in resource, in discovery's order: groups as /apis lists them, the preferred version first.
 
-`storage_version` is empty, or the group version ("v1", "autoscaling/v2") of the resource of the same plural
-that really holds the objects; convert.py turns objects from the one into the other.
+Events of events.k8s.io and autoscaling/v1 are stored as core v1 and autoscaling/v2 (`storage_version`); their
+kinds translate (`Kind.to_storage`).
 """
+
+
+def type_of(group: str, plural: str) -> ResourceType:
+    """The preferred version of a built-in resource. KeyError when there is none."""
+    for found in TYPES:
+        if found.group == group and found.plural == plural:
+            return found
+    raise KeyError(f"{plural}.{group}")
