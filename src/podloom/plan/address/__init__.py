@@ -1,0 +1,1 @@
+"""AKS's address rules: what a cluster, a network or a name may look like. Pure functions from wishes to findings."""
