@@ -123,7 +123,8 @@ class Tag:
 
     netns_prefix: namespaces of this name prefix are ours (empty: none). link_prefixes: the near ends of our
     links. protocol: our number on routes, rules, neighbours and addresses. nft_prefix: our tables' names.
-    guarded: namespaces with foreign routes that we must not replace even under an equal key.
+    guarded: namespaces that are others': there, only wanted rows are looked at, nothing is pruned (what we made
+    goes with our link), and a route of others is not replaced even under an equal key.
     """
 
     protocol: int

@@ -76,7 +76,8 @@ class RowTarget:
             places |= self._kernel.namespaces() | self._namespaces
         found: dict[RowId, Any] = {}
         for netns in places:
-            rows = self._kernel.read(self._kind, netns, wanted.get(netns, {}), whole=scope.whole)
+            whole = scope.whole and netns not in self._kernel.tag.guarded
+            rows = self._kernel.read(self._kind, netns, wanted.get(netns, {}), whole=whole)
             found.update((RowId(self._kind, key), value) for key, value in rows.items())
         return found
 
@@ -120,8 +121,9 @@ class NftTarget:
                     for row_id, row in scope.rows.items()
                     if row_id.kind is kind and row_id.key[0] == netns
                 }
-                if wanted or scope.whole:
-                    rows = self._kernel.read(kind, netns, wanted, whole=scope.whole)
+                whole = scope.whole and netns not in self._kernel.tag.guarded
+                if wanted or whole:
+                    rows = self._kernel.read(kind, netns, wanted, whole=whole)
                     found.update((RowId(kind, key), value) for key, value in rows.items())
         self._seen = found
         return found

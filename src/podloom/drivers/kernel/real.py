@@ -21,7 +21,7 @@ from podloom.drivers.kernel.interfaces import Interfaces
 from podloom.drivers.kernel.links import delete_veths, read_veths, write_veths
 from podloom.drivers.kernel.nftrows import NftRows
 from podloom.drivers.kernel.rtnl import Answer, Request, Rtnl
-from podloom.model.errors import PodloomError, Stale
+from podloom.model.errors import PodloomError, Rejected, Stale
 from podloom.model.rows import Key, Kind, Tag
 from podloom.render import netlink as nl
 
@@ -218,7 +218,10 @@ class RealKernel:
                 what = "delete" if request.type == _DELETES[kind] else "set"
                 name = " ".join(str(part) for part in key[1:] if part != "")
                 attempted = f"{what} {kind!r} {name} in namespace {netns!r}"
-                failures[key] = kernel_error(answer.errno, attempted, answer.words)
+                if answer.errno == errno.EEXIST and netns in self.tag.guarded:
+                    failures[key] = Rejected(attempted, "another program has a route to it", "remove that route")
+                else:
+                    failures[key] = kernel_error(answer.errno, attempted, answer.words)
         return failures
 
     # handles ---------------------------------------------------------------------------------------------
