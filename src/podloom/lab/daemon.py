@@ -124,7 +124,7 @@ class Daemon:
                 await asyncio.sleep(PAUSE_S)
 
     async def _internet_exists(self) -> None:
-        while internet_netns(self.lab.tag) not in list_netns(self.lab.tag):  # noqa: ASYNC110 another process makes it
+        while internet_netns(self.lab.tag) not in list_netns(self.lab.tag):
             await asyncio.sleep(PAUSE_S)
 
     async def _registry(self) -> None:

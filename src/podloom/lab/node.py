@@ -123,7 +123,7 @@ class Node:
 
     async def _netns_ready(self) -> None:
         """Wait for the fabric to have the namespace; after a crash of the node it is making it anew."""
-        while self.host.netns not in list_netns(self.host.netns):  # noqa: ASYNC110 another process makes it
+        while self.host.netns not in list_netns(self.host.netns):
             await asyncio.sleep(NETNS_PAUSE_S)
 
     def _credentials(self, address: str) -> None:

@@ -37,7 +37,7 @@ async def around(lab: LabFile, paths: LabPaths, cloud: CloudClient, parts: Clust
     properties = {"ipConfigurations": [{"name": "ipconfig1", "properties": ipconfig}]}
     made = await cloud.put(str(nic), {"location": parts.location, "properties": properties}, wait=True)
     netns = vm_netns(lab.tag, str(nic))
-    while netns not in list_netns(netns):  # noqa: ASYNC110 another process makes it
+    while netns not in list_netns(netns):
         await asyncio.sleep(PAUSE_S)
     spec = ProcessSpec(
         f"outside/{parts.key}",
