@@ -350,4 +350,3 @@ def typed_error(node: Node, config: Object, gvk: str, name: str, namespace: str)
         return None
     text = mistakes[0] if len(mistakes) == 1 else "errors:\n" + "\n".join(f"  {m}" for m in mistakes)
     return StatusError(500, "", f"failed to create typed patch object ({namespace}/{name}; {gvk}): {text}")
-
