@@ -33,7 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls-cert", type=Path, required=True, help="certificate (PEM)")
     parser.add_argument("--tls-key", type=Path, required=True, help="private key (PEM)")
     parser.add_argument("--data", type=Path, required=True, help="folder of the database")
-    parser.add_argument("--subscription-id", default="", help="the subscription; default: made once and kept")
+    parser.add_argument("--subscription", default="", help="the subscription; default: made once and kept")
     parser.add_argument("--log-level", default="info")
     return parser.parse_args()
 
@@ -53,7 +53,7 @@ def _now() -> str:
 
 async def _serve(arguments: argparse.Namespace) -> None:
     store = Store(arguments.data / "cloud.db")
-    subscription = _subscription_of(store, arguments.subscription_id)
+    subscription = _subscription_of(store, arguments.subscription)
     engine = Engine(store, [rules(store) for rules in ALL], subscription, _now)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(arguments.tls_cert, arguments.tls_key)

@@ -69,22 +69,29 @@ class Engine:
 
     # writing
 
-    def put(self, id_: ResourceId, wish: Json) -> Answer:
-        """Store the wish; 201 when new, 200 otherwise. Refusal with every mistake when it cannot be."""
+    def put(self, id_: ResourceId, wish: Json, *, only_new: bool = False) -> Answer:
+        """Store the wish; 201 when new, 200 otherwise. Refusal with every mistake when it cannot be.
+
+        With `only_new` a resource that exists and came true with another wish is refused (412), never changed.
+        """
         with self.store.transaction():
             rules, outer = self._rules_of(id_)
             if outer is None:
-                return self._put(id_, rules, wish)
+                return self._put(id_, rules, wish, only_new=only_new)
             row = self._row(outer)
             answer = self._put(row.id, rules, embedded.with_child(row, rules, id_, wish))
             status = 200 if embedded.has_child(row, rules, id_) else 201
             return Answer(status, embedded.view(self._row(outer), rules, id_), answer.operation)
 
-    def _put(self, id_: ResourceId, rules: Rules, wish: Json) -> Answer:
+    def _put(self, id_: ResourceId, rules: Rules, wish: Json, *, only_new: bool = False) -> Answer:
         old = self._writable(id_)
         id_ = old.id if old else id_
         if not isinstance(wish.get("properties", {}), dict):
             raise refusals.malformed("The property 'properties' must be an object.", "properties")
+        if old is not None and only_new and old.state not in ("Failed", "Creating"):
+            same = rules.prepare(id_, self._cleaned(wish, rules, old), old)[0] == old.body
+            if not same:
+                raise refusals.exists(id_)
         body, findings = rules.prepare(id_, self._cleaned(wish, rules, old), old)
         if errors_of(findings):
             raise Refusal(errors_of(findings))

@@ -136,7 +136,8 @@ class Api:
             case "HEAD":
                 return web.Response(status=204 if self.engine.store.get(id_.key) else 404)
             case "PUT":
-                answer = self.engine.put(id_, await _read_object(request))
+                only_new = request.headers.get("If-None-Match") == "*"
+                answer = self.engine.put(id_, await _read_object(request), only_new=only_new)
             case "DELETE":
                 answer = self.engine.delete(id_)
             case "PATCH":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podloom.model.arm import ResourceId
+from podloom.model.arm import MANAGED_CLUSTERS, ResourceId
 from podloom.model.findings import Finding, Refusal
 
 
@@ -38,6 +38,14 @@ def in_progress(id_: ResourceId, verb: str) -> Refusal:
     )
     fix = "wait until it has ended (`show` tells), or delete the resource"
     return Refusal([Finding("OperationNotAllowed", message, str(id_), fix=fix, status=409)])
+
+
+def exists(id_: ResourceId) -> Refusal:
+    """412: a create meets another resource of that name."""
+    kind = "cluster" if id_.type == MANAGED_CLUSTERS else "resource"
+    message = f"The {kind} '{id_.name}' under resource group '{id_.group}' already exists with other settings."
+    fix = "use another name, or change or delete the one that exists"
+    return Refusal([Finding("ResourceAlreadyExists", message, str(id_), fix=fix, status=412)])
 
 
 def unknown_type(type_: str) -> Refusal:

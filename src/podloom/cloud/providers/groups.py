@@ -36,7 +36,8 @@ class ResourceGroups(Rules):
 
     def check_delete(self, row: Row, leaving: frozenset[str]) -> list[Finding]:
         owner = row.body.get("managedBy")
-        if not owner or self.store.get(ResourceId.parse(owner).key) is None:
+        cluster = self.store.get(ResourceId.parse(owner).key) if owner else None
+        if cluster is None or cluster.state == "Deleting":
             return []
         message = f"The resource group '{row.id.group}' is managed by '{owner}'."
         fix = "delete the cluster; its group goes with it"

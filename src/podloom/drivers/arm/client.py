@@ -24,6 +24,7 @@ from podloom.model.errors import PodloomError, Unavailable
 Json = dict[str, Any]
 API_VERSION = "2026-01-01"
 _REQUEST_TIMEOUT_S = 30.0
+_FIRST_POLL_S = 0.02
 _STREAM_SILENCE_S = 60.0  # the cloud sends an empty line every 15 s
 
 
@@ -139,9 +140,15 @@ class CloudClient:
         """Run an action, e.g. {cluster}/listClusterUserCredential."""
         return _body((await self._call("POST", path, body or {}))[2])
 
-    async def begin(self, method: str, id: str, body: Json | None = None) -> tuple[Json, str]:
-        """Like put or delete without waiting; also the operation's address ("" when it ended at once)."""
-        _, headers, data = await self._call(method, id, body)
+    async def begin(
+        self, method: str, id: str, body: Json | None = None, *, only_new: bool = False
+    ) -> tuple[Json, str]:
+        """Like put or delete without waiting; also the operation's address ("" when it ended at once).
+
+        With `only_new` (If-None-Match: *) a PUT never changes what exists with another wish: 412.
+        """
+        extra = {"If-None-Match": "*"} if only_new else {}
+        _, headers, data = await self._call(method, id, body, extra)
         return _body(data), headers.get("Azure-AsyncOperation", "")
 
     async def operation(self, url: str) -> tuple[Json, float]:
@@ -150,15 +157,20 @@ class CloudClient:
         return _body(data), float(headers.get("Retry-After", "1"))
 
     async def wait(self, headers: Mapping[str, str]) -> None:
-        """Poll the operation an answer announced until it ends; CloudError when it failed."""
+        """Poll the operation an answer announced until it ends; CloudError when it failed.
+
+        Soon at first, since much ends within milliseconds, then at the pace the cloud asks for.
+        """
         url = headers.get("Azure-AsyncOperation")
+        quick_s = _FIRST_POLL_S
         while url:
             state, pause_s = await self.operation(url)
             if state["status"] == "Succeeded":
                 return
             if state["status"] in ("Failed", "Canceled"):
                 raise CloudError(200, state.get("error") or {"code": state["status"], "message": "no reason given"})
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(min(quick_s, pause_s))
+            quick_s *= 2
 
     async def report(self, id: str, properties_patch: Json, *, generation: int | None = None) -> Json:
         """Write server-owned properties of `id` (JSON merge patch, RFC 7396); returns the resource.
@@ -214,12 +226,14 @@ class CloudClient:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=0))
         return self._session
 
-    async def _call(self, method: str, path: str, body: Json | None = None) -> tuple[int, Mapping[str, str], bytes]:
+    async def _call(
+        self, method: str, path: str, body: Json | None = None, extra: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], bytes]:
         url = path if path.startswith("https://") else f"{self._base_url}{path}"
         if "api-version=" not in url:
             url = f"{url}{'&' if '?' in url else '?'}api-version={API_VERSION}"
         data = None if body is None else orjson.dumps(body)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(extra or {})}
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
         try:
             async with self._open().request(method, url, data=data, headers=headers, timeout=timeout) as answer:
