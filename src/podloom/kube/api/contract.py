@@ -96,8 +96,8 @@ class ResourceType:
     categories: tuple[str, ...] = ()
     subresources: tuple[Subresource, ...] = ()
     storage_version_hash: str = ""
-    storage_version: str = ""  # the version objects are stored under; empty: this one
-    storage_group: str | None = None  # for a type served by two groups (events.k8s.io events: ""); None: group
+    storage_version: str = ""  # group version ("v1", "autoscaling/v2") objects are stored as; empty: this one
+    list_kind: str = ""  # empty: kind + "List"
     custom: bool = False  # defined by a CustomResourceDefinition
     deprecated_warning: str = ""  # Warning header text of every request, e.g. "v1 Endpoints is deprecated in ..."
     response_kind_gvk: tuple[str, str] | None = None  # discovery: group, version of the kind when not the type's own
@@ -114,7 +114,8 @@ class ResourceType:
     @property
     def storage_key(self) -> str:
         """The store's key prefix: one per resource, whatever versions are served."""
-        return f"{self.group if self.storage_group is None else self.storage_group}/{self.plural}"
+        group = self.storage_version.rpartition("/")[0] if self.storage_version else self.group
+        return f"{group}/{self.plural}"
 
 
 class Reader(Protocol):

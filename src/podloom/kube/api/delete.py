@@ -1,0 +1,184 @@
+"""delete and deletecollection: preconditions, finalizers, graceful deletion, propagation.
+
+The problem: removal may be now, later by a finalizer's owner, or later by the kubelet when a pod has stopped, and
+repeated deletes may only shorten the wait (Kubernetes "Garbage Collection", "Finalizers", "Pod termination").
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from podloom.kube.api import errors
+from podloom.kube.api.bodies import decode, media_type
+from podloom.kube.api.contract import Context, Object, ResourceType
+from podloom.kube.api.core import Api, Reply, Request
+from podloom.kube.api.create import commit
+from podloom.kube.api.options import DeleteOptions, ListOptions, delete_options, list_options
+from podloom.kube.api.output import ListMeta, render_list
+from podloom.kube.api.read import scope, selectors
+from podloom.kube.api.registry import Served
+from podloom.kube.api.state import Record
+from podloom.kube.api.update import may_go
+
+_OPTIONS_TYPE = ResourceType("", "v1", "deleteoptions", "deleteoptions", "DeleteOptions", False)
+_ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+_ORPHAN_BY_DEFAULT = (("batch", "jobs"), ("", "replicationcontrollers"))
+_IMMORTAL = ("default", "kube-system", "kube-public")
+CRD_KEY = "apiextensions.k8s.io/customresourcedefinitions"
+CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_NO_GRACE = ("/namespaces", CRD_KEY)
+
+
+def read_options(api: Api, request: Request) -> DeleteOptions:
+    """DeleteOptions from body or query; raises 400, 415 or 422."""
+    body = None
+    if request.body:
+        if media_type(request.content_type) not in ("application/json", "application/yaml"):
+            raise errors.unsupported_media_type(("application/json", "application/yaml"))
+        body = decode(api, request, _OPTIONS_TYPE, "Ignore")
+    return delete_options(request.query, request.dry_runs, body)
+
+
+async def delete(api: Api, request: Request) -> Reply:
+    """DELETE of a named object."""
+    options = read_options(api, request)
+    record = api.stored(request)
+    ctx = api.context(request, "delete", dry_run=options.dry_run)
+    ctx.options = options.raw
+    gone, obj = await delete_record(api, request.served, record, options, ctx)
+    if gone and not request.served.kind.returns_deleted:
+        return Reply(success(request.served, record), status=True)
+    return Reply(obj)
+
+
+def success(served: Served, record: Record) -> Object:
+    """The Status of a completed delete."""
+    details = {"name": record.name}
+    if served.type.group:
+        details["group"] = served.type.group
+    details["kind"] = served.type.plural
+    details["uid"] = record.obj["metadata"]["uid"]
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+async def delete_record(
+    api: Api, served: Served, record: Record, options: DeleteOptions, ctx: Context
+) -> tuple[bool, Object]:
+    """Delete with all rules; returns whether it is gone, and the object as it was left."""
+    obj = api.fresh(served, record)
+    _check(served, record, obj, options)
+    served.kind.admit(obj, obj, ctx)
+    return await _delete_now_or_later(api, served, record, obj, options, ctx)
+
+
+def _check(served: Served, record: Record, obj: Object, options: DeleteOptions) -> None:
+    if served.storage_key == "/namespaces" and record.name in _IMMORTAL:
+        raise errors.forbidden(served.type, record.name, "this namespace may not be deleted")
+    found = obj["metadata"]
+    if options.uid is not None and options.uid != found["uid"]:
+        raise errors.precondition(
+            served.type,
+            record.name,
+            f"the UID in the precondition ({options.uid}) does not match the UID in record ({found['uid']}). "
+            "The object might have been deleted and then recreated",
+        )
+    version = options.resource_version
+    if version is not None and version != found["resourceVersion"]:
+        raise errors.precondition(
+            served.type,
+            record.name,
+            f"the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record "
+            f"({found['resourceVersion']}). The object might have been modified",
+        )
+
+
+async def _delete_now_or_later(
+    api: Api, served: Served, record: Record, obj: Object, options: DeleteOptions, ctx: Context
+) -> tuple[bool, Object]:
+    requested = options.grace_s
+    if requested is not None and requested < 0:
+        requested = 1
+    grace = served.kind.graceful_delete_s(obj, requested)
+    changed = _mark(served, obj, options, grace)
+    if may_go(served, obj):
+        if not ctx.dry_run:
+            extra = served.kind.after_delete(obj, ctx)
+            await commit(api, served, record.namespace, record.name, None, extra)
+        return True, obj
+    if changed and not ctx.dry_run:
+        await commit(api, served, record.namespace, record.name, obj)
+    return False, obj
+
+
+def _mark(served: Served, obj: Object, options: DeleteOptions, grace: int) -> bool:
+    """Set deletionTimestamp, grace and finalizers; returns whether anything changed."""
+    found = obj["metadata"]
+    finalizers = _finalizers(served, found.get("finalizers") or [], options)
+    changed = finalizers != (found.get("finalizers") or [])
+    if finalizers:
+        found["finalizers"] = finalizers
+    else:
+        found.pop("finalizers", None)
+    previous = found.get("deletionGracePeriodSeconds", 0)
+    if found.get("deletionTimestamp"):
+        if served.storage_key in _NO_GRACE or grace >= previous:
+            return changed
+        asked = datetime.strptime(found["deletionTimestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        found["deletionTimestamp"] = _text(asked - timedelta(seconds=previous - grace))
+        found["deletionGracePeriodSeconds"] = grace
+        return True
+    found["deletionTimestamp"] = _text(datetime.now(UTC) + timedelta(seconds=grace))
+    if served.storage_key not in _NO_GRACE:
+        found["deletionGracePeriodSeconds"] = grace
+        if found.get("generation"):
+            found["generation"] += 1
+    if served.storage_key == "/namespaces":
+        obj.setdefault("status", {})["phase"] = "Terminating"
+    return True
+
+
+def _text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _finalizers(served: Served, current: list[str], options: DeleteOptions) -> list[str]:
+    """Finalizers after the propagation policy has had its say."""
+    policy = options.propagation
+    if options.orphan is not None:
+        policy = "Orphan" if options.orphan else "Background"
+    if not policy and (served.type.group, served.type.plural) in _ORPHAN_BY_DEFAULT:
+        policy = "Orphan" if _FOREGROUND not in current else ""
+    kept = [f for f in current if f not in (_ORPHAN, _FOREGROUND)] if policy else list(current)
+    if policy == "Orphan":
+        kept.append(_ORPHAN)
+    elif policy == "Foreground":
+        kept.append(_FOREGROUND)
+    if served.storage_key == CRD_KEY and CRD_FINALIZER not in kept:
+        kept.append(CRD_FINALIZER)
+    return kept
+
+
+async def delete_collection(api: Api, request: Request) -> Reply:
+    """DELETE of a collection: each selected object by the rules of delete; answers with the list."""
+    options = read_options(api, request)
+    listed: ListOptions = list_options(request.query, watch=False)
+    labels, fields = selectors(request.served, listed)
+    namespace = scope(request)
+    records = [
+        r
+        for r in api.state.table(request.served.storage_key).records(namespace)
+        if labels.matches(r.obj) and fields.matches(r.obj)
+    ]
+    ctx = api.context(request, "delete", dry_run=options.dry_run)
+    ctx.options = options.raw
+    if listed.limit:
+        records = records[: listed.limit]
+    revision = api.state.revision
+    for record in records:
+        newest = api.state.head.get(record.key)
+        if newest is not None:
+            await delete_record(api, request.served, newest, options, ctx)
+    body = render_list(
+        request.served, records, ListMeta(revision), request.format, request.query.get("includeObject", "")
+    )
+    return Reply(raw=body)
