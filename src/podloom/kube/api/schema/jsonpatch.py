@@ -6,9 +6,10 @@ the result's parts in place without copying.
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
+
+from podloom.kube.api.schema.clone import clone
 
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 
@@ -32,7 +33,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 def json_patch(document: Any, operations: list[dict[str, Any]]) -> Any:
     """RFC 6902: the document after all operations; raises PatchError at the first that fails."""
-    document = copy.deepcopy(document)
+    document = clone(document)
     for operation in operations:
         document = _apply(document, operation)
     return document
@@ -60,13 +61,13 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
 def _operand(operation: dict[str, Any]) -> Any:
     if "value" not in operation and operation.get("op") != "test":
         raise PatchError("missing value")
-    return copy.deepcopy(operation.get("value"))
+    return clone(operation.get("value"))
 
 
 def _transfer(document: Any, operation: dict[str, Any], path: list[str]) -> Any:
     source = _pointer(operation, "from")
     if operation["op"] == "copy":
-        return _add(document, path, copy.deepcopy(_get(document, source)))
+        return _add(document, path, clone(_get(document, source)))
     if path[: len(source)] == source and len(path) > len(source):
         raise PatchError("move into a part of itself")
     document, value = _remove(document, source)

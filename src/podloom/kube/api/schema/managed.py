@@ -9,7 +9,7 @@ nobody else owns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -284,11 +284,12 @@ def apply(
     last = managers.get(me)
     live = _without_managed_fields(live)
     merged = merge(node, live, config)
-    own = field_set(node, config)
-    own = root_difference(recursive_difference(own, ignored), _STRIP)
+    applied = recursive_difference(field_set(node, config), ignored)
+    own = root_difference(applied, _STRIP)
     claims = {**managers, me: Entry(own, writer.version, last.time if last else "")}
     if last is not None and last.fields:
-        merged = _pruned(node, merged, claims, last)
+        everyone = [applied, *(entry.fields for entry in claims.values())]
+        merged = _pruned(node, merged, everyone, last.fields)
     out = _taken(node, live, merged, claims, me, force, ignored)
     if not own:
         out.pop(me, None)
@@ -328,17 +329,18 @@ def _taken(
     return {**_others_lose(others, root_union(removed, changed)), me: claims[me]}
 
 
-def _pruned(node: Node, merged: Object, claims: Managers, last: Entry) -> Object:
+def _pruned(node: Node, merged: Object, claims: Iterable[Trie], last: Trie) -> Object:
     """merged without what `last` owned and nobody claims now (structured-merge-diff merge.Updater.prune)."""
-    pruned = remove(node, merged, with_named_fields(last.fields, node)) or {}
+    last = with_named_fields(last, node)
+    pruned = remove(node, merged, last) or {}
     all_merged = with_named_fields(field_set(node, merged), node)
     claimed: Trie = {}
-    for entry in claims.values():
-        claimed = root_union(claimed, entry.fields)
+    for fields in claims:
+        claimed = root_union(claimed, fields)
     keep = root_union(with_named_fields(field_set(node, pruned), node), with_named_fields(claimed, node))
     pruned = remove(node, merged, root_difference(all_merged, keep)) or {}
     left = with_named_fields(field_set(node, pruned), node)
-    gone = root_intersection(root_difference(all_merged, left), with_named_fields(last.fields, node))
+    gone = root_intersection(root_difference(all_merged, left), last)
     out: Object = remove(node, merged, gone) or {}
     return out
 
@@ -350,3 +352,40 @@ def typed_error(node: Node, config: Object, gvk: str, name: str, namespace: str)
         return None
     text = mistakes[0] if len(mistakes) == 1 else "errors:\n" + "\n".join(f"  {m}" for m in mistakes)
     return StatusError(500, "", f"failed to create typed patch object ({namespace}/{name}; {gvk}): {text}")
+
+
+# -- scale -------------------------------------------------------------------------------------------------
+
+
+def update_scale(new: Object, old: Object, writer: Writer, path: Sequence[str], force: bool) -> None:
+    """Track a write of replicas through the scale subresource in the parent's managedFields.
+
+    Entries of the scale subresource carry no time. A Scale with 0 replicas has no replicas field (it is left out
+    when zero), so setting 0 removes the field from its owners and gives it to nobody.
+    """
+    managers = _read_or_none(old["metadata"].get("managedFields"))
+    before, after = _at(old, path) or 0, _at(new, path) or 0
+    own = _trie(path)
+    me = writer.manager
+    taken = [m for m, e in managers.items() if m != me and root_intersection(e.fields, own)]
+    if writer.operation == "Apply" and before != after and taken and not force:
+        raise Conflicts([Conflict(m, tuple(f"f:{part}" for part in path)) for m in taken])
+    if before != after:
+        managers = _others_lose(managers, own)
+    if after and (before != after or writer.operation == "Apply"):
+        mine = managers.get(me)
+        managers[me] = Entry(root_union(mine.fields, own) if mine else own, writer.version)
+    put(new, managers)
+
+
+def _at(obj: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj
+
+
+def _trie(path: Sequence[str]) -> Trie:
+    out: Trie = {}
+    for part in reversed(path):
+        out = {f"f:{part}": out}
+    return out

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from podloom.kube.api.contract import Kind, Object, ResourceType
+from podloom.kube.api.contract import Kind, Object, ResourceType, StatusError
+from podloom.kube.api.schema import managed, patch
+from podloom.kube.api.schema.clone import clone
+from podloom.kube.api.schema.decode import DecodeError, Decoder, finish
+from podloom.kube.api.schema.fieldset import Trie
+from podloom.kube.api.schema.managed import Writer
+from podloom.kube.api.schema.nodes import ANY, Node
+from podloom.kube.api.schema.parse import SyntaxError_, load_json, load_yaml, summary
+from podloom.kube.api.schema.registry import builtin
 
 
 @dataclass
@@ -30,14 +38,23 @@ class Patched:
     applied: bool = False
 
 
+_TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+_STATUS: Trie = {"f:status": {}}
+_NOT_STATUS: Trie = {"f:spec": {}, "f:metadata": {"f:labels": {}, "f:ownerReferences": {}, "f:deletionTimestamp": {}}}
+_NOT_CUSTOM_STATUS: Trie = {"f:spec": {}, "f:metadata": {}}
+
+
 class Schemas:
     """All schemas the server knows: the built-in ones, and those of CRDs given to `add_crd`."""
+
+    def __init__(self) -> None:
+        self._types: tuple[ResourceType, ...] = ()
 
     # -- types ---------------------------------------------------------------------------------------------
 
     def set_types(self, types: Sequence[ResourceType]) -> None:
         """The types served now (built in and custom): what the OpenAPI documents list paths for."""
-        raise NotImplementedError
+        self._types = tuple(types)
 
     def add_crd(self, crd: Object) -> list[Kind]:
         """Take in (or renew) a CustomResourceDefinition; returns a `Kind` (with .type) per served version.
@@ -67,15 +84,29 @@ class Schemas:
         """crd with condition Terminating (InstanceDeletionPending, InstanceDeletionInProgress, ...)."""
         raise NotImplementedError
 
+    def node(self, rtype: ResourceType) -> Node:
+        """The schema of the type's objects; a free one for a type nobody described."""
+        return builtin().kind(rtype.group, rtype.version, rtype.kind) or ANY
+
     # -- bodies --------------------------------------------------------------------------------------------
 
-    def parse(self, body: bytes, media_type: str, kind: str) -> Parsed:
+    def parse(self, body: bytes, media_type: str, kind: str, *, custom: bool = False) -> Parsed:
         """Body -> object. media_type application/json or application/yaml; kind for the message only.
 
-        Raises StatusError 400 with kube-apiserver's "the object provided is unrecognized ..." texts.
-        Does not look at apiVersion and kind.
+        Raises StatusError 400 with kube-apiserver's "the object provided is unrecognized ..." texts. Looks at
+        apiVersion and kind only to refuse a body of a custom type that has none.
         """
-        raise NotImplementedError
+        value, duplicates = _load(body, media_type, kind)
+        if not isinstance(value, dict):
+            names = {list: "array", str: "string", bool: "bool", type(None): "null"}
+            what = names.get(type(value), "number")
+            text = f"couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type "
+            raise _unrecognized(kind, text + _TYPE_META, body)
+        if custom:
+            for key, name in (("kind", "Kind"), ("apiVersion", "apiVersion")):
+                if not value.get(key):
+                    raise _unrecognized(kind, f"Object '{name}' is missing in '{body.decode(errors='replace')}'", body)
+        return Parsed(value, duplicates)
 
     def decode(
         self, rtype: ResourceType, obj: Object, field_validation: str = "Warn", *, duplicates: Sequence[str] = ()
@@ -87,20 +118,36 @@ class Schemas:
         that are no resources of their own (Scale, Eviction, DeleteOptions with group ""). Custom objects are
         pruned here too. May mutate obj.
         """
-        raise NotImplementedError
+        try:
+            obj, unknown = self._hold(rtype, obj)
+        except DecodeError as error:
+            raise _cannot_handle(rtype, str(error)) from error
+        complaints = [f'duplicate field "{path}"' for path in duplicates]
+        complaints += [f'unknown field "{path}"' for path in unknown]
+        if complaints and field_validation == "Strict":
+            raise _cannot_handle(rtype, "strict decoding error: " + ", ".join(complaints))
+        return obj, complaints if field_validation == "Warn" else []
+
+    def _hold(self, rtype: ResourceType, obj: Object) -> tuple[Object, list[str]]:
+        """obj as its type holds it, and the paths of fields the type does not have. Raises DecodeError."""
+        decoder = Decoder()
+        return decoder.run(self.node(rtype), obj), decoder.unknown
 
     def finish(self, rtype: ResourceType, obj: Object) -> Object:
         """obj as a real server writes it (always-present empty structs, nulls of required lists). In place.
 
         Call once per write, after validation, before storing. Idempotent.
         """
-        raise NotImplementedError
+        node = self.node(rtype)
+        return obj if rtype.custom or node.kind != "struct" else finish(node, obj)
 
     # -- writes --------------------------------------------------------------------------------------------
 
     def patch_media_types(self, rtype: ResourceType) -> tuple[str, ...]:
         """Content types a PATCH of the type may have, in the order messages list them."""
-        raise NotImplementedError
+        if rtype.custom:
+            return patch.JSON_PATCH, patch.MERGE_PATCH, patch.APPLY_PATCH
+        return patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_PATCH, patch.APPLY_PATCH
 
     def apply_patch(
         self,
@@ -119,11 +166,52 @@ class Schemas:
     ) -> Patched:
         """The object that PATCH wants stored; current None only for apply-patch+yaml (create by apply).
 
-        The caller has checked the content type, PatchOptions (fieldManager, force) and that names match is
-        checked here for apply (400). StatusErrors as kube-apiserver's: 400, 409 conflicts, 415, 422, 500.
+        The caller has checked the content type and PatchOptions (fieldManager, force). A changed name or
+        namespace is refused here when `name` is given. StatusErrors as kube-apiserver's: 400, 409, 422, 500.
         `current` is not mutated.
         """
-        raise NotImplementedError
+        if content_type == patch.APPLY_PATCH:
+            writer = Writer(manager, "Apply", rtype.group_version, subresource, now)
+            out = self._server_side_apply(rtype, current, body, writer, force, field_validation)
+        elif current is None:
+            raise StatusError(404, "NotFound", f'{rtype.group_resource} "{name}" not found')
+        else:
+            obj, warnings = patch.changed_object(
+                content_type, self.node(rtype), current, body, field_validation, lambda o: self._hold(rtype, o)
+            )
+            out = Patched(obj, warnings)
+        _check_names(out.obj, name, namespace)
+        return out
+
+    def _server_side_apply(
+        self, rtype: ResourceType, current: Object | None, body: bytes, writer: Writer, force: bool, validation: str
+    ) -> Patched:
+        config, warnings = patch.load_configuration(body, validation)
+        gvk = patch.check_identity(config, rtype.group_version, rtype.kind)
+        node = self.node(rtype)
+        live = self.finish(rtype, clone(current) if current is not None else _blank(rtype))
+        meta = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
+        shown = [str(v) if isinstance(v := (meta or {}).get(key), str) else "" for key in ("name", "namespace")]
+        mistake = managed.typed_error(node, config, gvk, *shown)
+        if mistake:
+            raise mistake
+        if rtype.kind == "Scale":
+            return Patched(self._held(rtype, managed.merge(node, live, config)), warnings, True)
+        try:
+            result, managers = managed.apply(
+                node, live, config, writer, force, self._ignored(rtype, writer.subresource)
+            )
+        except managed.Conflicts as conflicts:
+            raise conflicts.status() from conflicts
+        obj = self._held(rtype, clone(result)) if result is not None else live
+        managed.put(obj, managers)
+        return Patched(obj, warnings, True)
+
+    def _held(self, rtype: ResourceType, obj: Object) -> Object:
+        try:
+            return self._hold(rtype, obj)[0]
+        except DecodeError as error:
+            raise StatusError(500, "", f"failed to convert merged object: {error}") from error
 
     def update_managed_fields(
         self,
@@ -141,7 +229,17 @@ class Schemas:
         managedFields in `new` are taken over as the client sent them (main resource; [{}] resets), those of
         old when there are none. Fields that the (sub)resource may not change are not tracked.
         """
-        raise NotImplementedError
+        self.finish(rtype, new)
+        writer = Writer(manager, operation, rtype.group_version, subresource, now)
+        managed.update(self.node(rtype), new, old, writer, self._ignored(rtype, subresource))
+
+    def _ignored(self, rtype: ResourceType, subresource: str) -> Trie:
+        """The fields a write of the (sub)resource resets, so that nobody comes to own them by it."""
+        if subresource == "status":
+            return _NOT_CUSTOM_STATUS if rtype.custom else _NOT_STATUS
+        if not subresource and any(s.name == "status" for s in rtype.subresources):
+            return _STATUS
+        return {}
 
     def patch_scale_fields(
         self,
@@ -154,11 +252,15 @@ class Schemas:
         operation: str = "Update",
         force: bool = False,
     ) -> None:
-        """Set new.metadata.managedFields after a write through the scale subresource (old -> new differ in replicas).
+        """Set new.metadata.managedFields after a write through the scale subresource (old, new differ in replicas).
 
         An Apply raises StatusError 409 when another manager owns replicas with another value, unless forced.
         """
-        raise NotImplementedError
+        writer = Writer(manager, operation, rtype.group_version, "scale")
+        try:
+            managed.update_scale(new, old, writer, replicas_path, force)
+        except managed.Conflicts as conflicts:
+            raise conflicts.status() from conflicts
 
     # -- documents -----------------------------------------------------------------------------------------
 
@@ -173,3 +275,45 @@ class Schemas:
     def openapi_v2(self) -> Object:
         """The swagger 2.0 document of /openapi/v2."""
         raise NotImplementedError
+
+
+def _load(body: bytes, media_type: str, kind: str) -> tuple[object, list[str]]:
+    if "yaml" in media_type:
+        try:
+            value, doubled = load_yaml(body)
+        except SyntaxError_ as error:
+            raise _unrecognized(kind, str(error), body) from error
+        return value, _yaml_duplicates(doubled)
+    try:
+        return load_json(body)
+    except SyntaxError_ as error:
+        raise _unrecognized(kind, f"couldn't get version/kind; json parse error: {error}", body) from error
+
+
+def _yaml_duplicates(text: str) -> list[str]:
+    return [line.split('"')[1] for line in text.splitlines()[1:]]
+
+
+def _unrecognized(kind: str, text: str, body: bytes) -> StatusError:
+    message = f"the object provided is unrecognized (must be of type {kind}): {text} ({summary(body)})"
+    return StatusError(400, "BadRequest", message)
+
+
+def _cannot_handle(rtype: ResourceType, text: str) -> StatusError:
+    message = f'{rtype.kind} in version "{rtype.version}" cannot be handled as a {rtype.kind}: {text}'
+    return StatusError(400, "BadRequest", message)
+
+
+def _blank(rtype: ResourceType) -> Object:
+    return {"apiVersion": rtype.group_version, "kind": rtype.kind, "metadata": {}}
+
+
+def _check_names(obj: Object, name: str, namespace: str) -> None:
+    meta = obj.get("metadata") or {}
+    found = meta.get("name")
+    if name and found and found != name:
+        text = f"the name of the object ({found}) does not match the name on the URL ({name})"
+        raise StatusError(400, "BadRequest", text)
+    if namespace and meta.get("namespace") and meta["namespace"] != namespace:
+        text = "the namespace of the provided object does not match the namespace sent on the request"
+        raise StatusError(400, "BadRequest", text)

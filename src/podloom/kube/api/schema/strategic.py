@@ -7,9 +7,9 @@ apimachinery's util/strategicpatch; the merge keys come from the schema (x-kuber
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+from podloom.kube.api.schema.clone import clone
 from podloom.kube.api.schema.nodes import ANY, Field, Node
 
 _DELETE_FROM = "$deleteFromPrimitiveList/"
@@ -28,7 +28,7 @@ class StrategicError(Exception):
 
 def strategic_merge(node: Node, original: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """original after patch; neither is mutated."""
-    return _merge_map(node, copy.deepcopy(original), copy.deepcopy(patch))
+    return _merge_map(node, clone(original), clone(patch))
 
 
 def _merge_map(node: Node, original: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
