@@ -1,0 +1,109 @@
+"""Overlay routing domains: pod addresses that exist only between one cluster's nodes.
+
+The problem: pods of a cluster reach each other directly, without encapsulation, routes of the user or NAT, and two
+clusters in one network may use the same pod range (OVL-04, OVL-14). So a domain is a routing table in the router
+that only packets from its members' NICs look up (`ip rule iif`): each node's range goes to that node, the rest of
+the pod range is refused, and everything else falls through to the network's own table, where pod ranges are
+refused: nothing outside the domain reaches a pod, and where a packet may go follows from where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha1
+
+from podloom.model.errors import PodloomError, Rejected
+from podloom.model.rows import Row, route_row, rule_row
+from podloom.plan.fabric import names
+from podloom.plan.fabric.settings import FabricSettings
+from podloom.plan.fabric.view import Domain, Nic, VNet
+
+RULE_PRIORITY = 1000
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A domain as realised: its number (table and mark), and the pod ranges behind each member NIC."""
+
+    domain: Domain
+    number: int
+    ranges: tuple[tuple[Nic, str], ...]
+
+    @property
+    def nics(self) -> tuple[Nic, ...]:
+        return tuple(dict.fromkeys(nic for nic, _ in self.ranges))
+
+
+def number_domains(domains: Iterable[str]) -> dict[str, int]:
+    """A table number per domain id, by hash, so that one domain's coming does not renumber another."""
+    numbers: dict[str, int] = {}
+    for domain in sorted(domains):
+        number = 1_000_000 + int(sha1(domain.encode(), usedforsecurity=False).hexdigest()[:5], 16)
+        while number in numbers.values():
+            number += 1
+        numbers[domain] = number
+    return numbers
+
+
+def memberships(
+    vnet: VNet, nics: Iterable[Nic], domains: Iterable[Domain]
+) -> tuple[list[Membership], dict[str, PodloomError]]:
+    """The network's domains with their member NICs; problems are routes whose next hop no NIC has, or that another
+    domain's node has. A domain with a problem keeps its other routes."""
+    by_address = {address: nic for nic in nics for address in nic.addresses}
+    mine = [domain for domain in domains if domain.vnet == vnet.id]
+    numbers = number_domains(domain.id for domain in mine)
+    owners: dict[str, str] = {}
+    problems: dict[str, PodloomError] = {}
+    found = []
+    for domain in mine:
+        ranges = []
+        for prefix, hop in domain.routes:
+            nic = by_address.get(hop)
+            if nic is None:
+                problems[domain.id] = _bad_hop(domain, prefix, hop, "no network interface of the network has it")
+            elif owners.setdefault(nic.id, domain.id) != domain.id:
+                problems[domain.id] = _bad_hop(domain, prefix, hop, f"it belongs to {owners[nic.id]}")
+            elif ":" not in prefix:
+                ranges.append((nic, prefix))
+        found.append(Membership(domain, numbers[domain.id], tuple(ranges)))
+    return found, problems
+
+
+def _bad_hop(domain: Domain, prefix: str, hop: str, found: str) -> PodloomError:
+    return Rejected(
+        f"route {prefix} of {domain.id} to {hop}", found, "create the node's interface first", target=domain.id
+    )
+
+
+def plan_domain(settings: FabricSettings, vnet: VNet, member: Membership) -> list[Row]:
+    """The domain's table and the rules that lead its members to it."""
+    netns, owner = names.router_netns(settings.tag, vnet.id), member.domain.id
+    cidrs = [cidr for cidr in member.domain.pod_cidrs if ":" not in cidr]
+    rows = [
+        route_row(netns, cidr, table=member.number, type="unreachable", owner=owner)
+        for cidr in cidrs
+        if cidr not in {prefix for _, prefix in member.ranges}
+    ]
+    for nic, prefix in member.ranges:
+        near, hop = names.nic_link(nic.id), _first_v4(nic)
+        rows.append(route_row(netns, prefix, table=member.number, dev=near, via=hop, onlink=True, owner=owner))
+    rows += [
+        rule_row(netns, RULE_PRIORITY, iif=names.nic_link(nic.id), table=member.number, owner=owner)
+        for nic in member.nics
+    ]
+    return rows
+
+
+def plan_refusals(
+    settings: FabricSettings, vnet: VNet, members: Iterable[Membership], present: Mapping[str, bool]
+) -> list[Row]:
+    """In the network's own table, pod ranges are refused; `present` has destinations that are refused already."""
+    netns = names.router_netns(settings.tag, vnet.id)
+    cidrs = {cidr for member in members for cidr in member.domain.pod_cidrs if ":" not in cidr}
+    return [route_row(netns, cidr, type="unreachable", owner=vnet.id) for cidr in sorted(cidrs) if cidr not in present]
+
+
+def _first_v4(nic: Nic) -> str:
+    return next(address for address in nic.addresses if ":" not in address)

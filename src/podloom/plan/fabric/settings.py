@@ -1,0 +1,24 @@
+"""Where the lab's internet lies: documentation ranges (RFC 5737), so nothing real is ever shadowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WIRE_SERVER = "168.63.129.16"
+"""Azure's DNS and wire server, present in every virtual network (azure-behaviour.md, section 2)."""
+MTU = 1500
+UNROUTED = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+"""Ranges that a virtual network refuses unless they are its own (Azure's default route "None")."""
+
+
+@dataclass(frozen=True)
+class FabricSettings:
+    """One lab: its tag, the internet's addresses, and whether the user's shell is a host on it."""
+
+    tag: str = "podloom"
+    router: str = "203.0.113.1"
+    shell: str = "203.0.113.2"
+    host: str = "203.0.113.80"
+    public_prefixes: tuple[str, ...] = ("203.0.113.0/24", "198.51.100.0/24")
+    outbound_range: str = "198.51.100.0/24"
+    with_shell: bool = True
