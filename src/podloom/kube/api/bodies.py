@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from podloom.kube.api import errors
+from podloom.kube.api import errors, protobuf
 from podloom.kube.api.contract import Object, ResourceType
 from podloom.kube.api.core import Api, Request
 from podloom.kube.api.negotiate import MEDIA_TYPES
+from podloom.kube.api.schema import Parsed
 
 
 def media_type(content_type: str) -> str:
@@ -27,13 +28,24 @@ def decode(
     Raises 415 and 400.
     """
     media = media_type(request.content_type)
-    if media not in ("application/json", "application/yaml", *known):
+    if media == protobuf.MEDIA_TYPE and not type_.custom:
+        parsed = _from_protobuf(request.body, type_)
+    elif media in ("application/json", "application/yaml", *known):
+        parsed = api.schemas.parse(request.body, media, type_.kind)
+    else:
         raise errors.unsupported_media_type(MEDIA_TYPES)
-    parsed = api.schemas.parse(request.body, media, type_.kind)
     obj, warnings = api.schemas.decode(type_, parsed.obj, field_validation, duplicates=parsed.duplicates)
     if field_validation != "Ignore":
         request.warnings += [w for w in warnings if w not in request.warnings]
     return obj
+
+
+def _from_protobuf(body: bytes, type_: ResourceType) -> Parsed:
+    try:
+        return Parsed(protobuf.decode(body))
+    except ValueError as exc:
+        message = f"the object provided is unrecognized (must be of type {type_.kind}): {exc}"
+        raise errors.bad_request(message) from exc
 
 
 def agree(request: Request, obj: Object, *, named: bool) -> None:

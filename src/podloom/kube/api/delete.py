@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from podloom.kube.api import errors
-from podloom.kube.api.bodies import decode, media_type
+from podloom.kube.api.bodies import decode
 from podloom.kube.api.contract import Context, Object, ResourceType
 from podloom.kube.api.core import Api, Reply, Request
 from podloom.kube.api.create import commit
@@ -33,8 +33,6 @@ def read_options(api: Api, request: Request) -> DeleteOptions:
     """DeleteOptions from body or query; raises 400, 415 or 422."""
     body = None
     if request.body:
-        if media_type(request.content_type) not in ("application/json", "application/yaml"):
-            raise errors.unsupported_media_type(("application/json", "application/yaml"))
         body = decode(api, request, _OPTIONS_TYPE, "Ignore")
     return delete_options(request.query, request.dry_runs, body)
 

@@ -80,4 +80,6 @@ def parse(method: str, raw_path: str, query: Mapping[str, str]) -> RequestInfo:
     if not name and verb in ("list", "watch", "deletecollection"):
         selected = _NAME_FIELD.search(query.get("fieldSelector", ""))
         name = selected.group(1) if selected else ""
-    return RequestInfo(method, path, verb, True, group, version, resource, subresource, namespace, name, tail)
+    return RequestInfo(
+        method, path, verb, True, group, version, resource, subresource, namespace, name, selected is not None, tail
+    )
