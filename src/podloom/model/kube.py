@@ -83,7 +83,9 @@ CLUSTERROLEBINDINGS = Resource("rbac.authorization.k8s.io", "v1", "clusterrolebi
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 NNCS = Resource("acn.azure.com", "v1alpha", "nodenetworkconfigs", "NodeNetworkConfig", True)
 
-BUILTIN: tuple[Resource, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Resource))
+BUILTIN: tuple[Resource, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Resource) and value != NNCS
+)
 
 
 def key_of(obj: Object) -> Key:

@@ -109,6 +109,10 @@ def error_of(status: Object, attempted: str = "kubernetes request") -> KubeError
 class KubeApi(Protocol):
     """The verbs. Objects go in and come out as plain dicts; every method raises KubeError or Unavailable."""
 
+    async def discover(self) -> list[tuple[Resource, frozenset[str]]]:
+        """Every resource of each group's preferred version with its verbs, without subresources."""
+        ...
+
     async def get(self, res: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         """One object."""
         ...

@@ -77,6 +77,18 @@ class KubeClient:
         """GET of any path, e.g. discovery `/apis`; the decoded JSON body."""
         return await self._json("GET", path, query)
 
+    async def discover(self) -> list[tuple[Resource, frozenset[str]]]:
+        groups = (await self._object("GET", "/apis"))["groups"]
+        versions = [("", "v1")] + [(g["name"], g["preferredVersion"]["version"]) for g in groups]
+        found = []
+        for group, version in versions:
+            path = f"/apis/{group}/{version}" if group else f"/api/{version}"
+            for entry in (await self._object("GET", path)).get("resources") or ():
+                if "/" not in entry["name"]:
+                    res = Resource(group, version, entry["name"], entry["kind"], bool(entry["namespaced"]))
+                    found.append((res, frozenset(entry["verbs"])))
+        return found
+
     async def list(
         self,
         res: Resource,

@@ -21,7 +21,7 @@ import orjson
 from podloom.drivers.kube.api import KubeError
 from podloom.drivers.kube.patching import json_patch, merge, strategic
 from podloom.model.errors import Unavailable
-from podloom.model.kube import NAMESPACES, NODES, PODS, Key, Object, Resource, key_of
+from podloom.model.kube import BUILTIN, NAMESPACES, NODES, PODS, Key, Object, Resource, key_of
 from podloom.model.kubeselector import Selector, fields_match, parse_fields, parse_labels
 
 _NO_STATUS = {"configmaps", "secrets", "events", "endpoints", "endpointslices", "leases", "serviceaccounts"}
@@ -58,6 +58,7 @@ class FakeKube:
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.down = False
         self.calls: list[tuple[str, str, str]] = []  # (verb, plural, namespace/name) of every mutation
+        self.extra: list[Resource] = []  # custom resources that discovery shows besides the built-in ones
         self._now = now
         self._version = itertools.count(1)
         self._last = 0
@@ -99,6 +100,11 @@ class FakeKube:
         """End every open watch, as a restarting server does."""
         for watcher in self._watchers:
             watcher.queue.put_nowait(None)
+
+    async def discover(self) -> list[tuple[Resource, frozenset[str]]]:
+        await self._arrive("discover")
+        verbs = frozenset(("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"))
+        return [(res, verbs) for res in (*BUILTIN, *self.extra)]
 
     async def get(self, res: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         await self._arrive("get")

@@ -9,12 +9,12 @@ from podloom.kube.controllers.cluster import Cluster
 from podloom.kube.controllers.controller import Controller
 from podloom.kube.controllers.events import Recorder
 from podloom.kube.controllers.indexes import index_by_namespace, index_by_owner
-from podloom.model.kube import DEPLOYMENTS, PODS, REPLICASETS, Key, Object, key_of, owner_of, owner_reference
+from podloom.model.kube import DEPLOYMENTS, PODS, REPLICASETS, Key, Object, key_of, owner_of
 from podloom.model.kubeselector import from_label_selector
-from podloom.plan.kube.deployment import REVISION, Rollout, is_ours, plan_deployment, replicas_of, split_sets
+from podloom.plan.kube.claims import adoption, claim, disowning
+from podloom.plan.kube.deployment import REVISION, Rollout, is_ours, plan_deployment, replicas_of
 from podloom.plan.kube.deploymentstatus import plan_status
 from podloom.plan.kube.pods import is_finished
-from podloom.plan.kube.replicaset import disowning
 
 
 class Deployments(Controller):
@@ -56,13 +56,12 @@ class Deployments(Controller):
         if deployment is None:
             return None
         sets = self.sets.by("owner", deployment["metadata"]["uid"]) + self.sets.by("orphan", key[0])
-        own, adopt, release = split_sets(deployment, sets)
-        for rs in adopt:
-            refs = [*(rs["metadata"].get("ownerReferences") or ()), owner_reference(DEPLOYMENTS, deployment)]
-            body = {"metadata": {"uid": rs["metadata"]["uid"], "ownerReferences": refs}}
-            own.append(await self.cluster.patch(REPLICASETS, rs, body))
-        for rs in release:
-            await self.cluster.patch(REPLICASETS, rs, disowning(deployment, rs))
+        claims = claim(deployment, sets)
+        own = claims.own
+        for rs in claims.adopt:
+            own.append(await self.cluster.patch(REPLICASETS, rs, adoption(DEPLOYMENTS, deployment, rs)))
+        for rs in claims.release:
+            await self.cluster.patch(REPLICASETS, rs, disowning(deployment["metadata"]["uid"], rs))
         rollout = plan_deployment(deployment, own, self._old_pods_run(deployment, own))
         await self._write_sets(deployment, rollout)
         await self._write_revision(deployment, rollout)

@@ -16,8 +16,9 @@ from podloom.kube.controllers.indexes import index_by_namespace, index_by_owner
 from podloom.kube.controllers.names import PodNames
 from podloom.model.kube import PODS, REPLICASETS, Key, Object, key_of, owner_of, owner_reference
 from podloom.model.kubeselector import from_label_selector
+from podloom.plan.kube.claims import adoption, disowning
 from podloom.plan.kube.pods import pod_from_template
-from podloom.plan.kube.replicaset import adoption, disowning, plan_replicaset
+from podloom.plan.kube.replicaset import plan_replicaset
 
 _PARALLEL = 16
 
@@ -54,9 +55,9 @@ class ReplicaSets(Controller):
             return None
         plan = plan_replicaset(rs, self._candidates(rs), self.cluster.clock())
         for pod in plan.adopt:
-            await self.cluster.patch(PODS, pod, adoption(rs, pod))
+            await self.cluster.patch(PODS, pod, adoption(REPLICASETS, rs, pod))
         for pod in plan.release:
-            await self.cluster.patch(PODS, pod, disowning(rs, pod))
+            await self.cluster.patch(PODS, pod, disowning(rs["metadata"]["uid"], pod))
         if plan.create:
             await self._create(rs, plan.create)
         await each(plan.delete, lambda pod: self._delete(rs, pod))

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podloom.model.kube import DEPLOYMENTS, Object, owner_of, owner_reference
-from podloom.model.kubeselector import from_label_selector
-from podloom.plan.kube.pods import digest
+from podloom.plan.kube.pods import digest, without_empty
 
 HASH = "pod-template-hash"
 PREFIX = "deployment.kubernetes.io/"
@@ -50,23 +49,6 @@ class Rollout:
     @property
     def all(self) -> list[Object]:
         return [*self.old, self.new] if self.new else list(self.old)
-
-
-def split_sets(deployment: Object, sets: Iterable[Object]) -> tuple[list[Object], list[Object], list[Object]]:
-    """(owned, to adopt, to release) of the namespace's ReplicaSets."""
-    uid, selector = deployment["metadata"]["uid"], from_label_selector(deployment["spec"]["selector"])
-    leaving = bool(deployment["metadata"].get("deletionTimestamp"))
-    own: list[Object] = []
-    adopt: list[Object] = []
-    release: list[Object] = []
-    for rs in sets:
-        ref = owner_of(rs)
-        matches = selector is not None and selector.matches(rs["metadata"].get("labels"))
-        if ref and ref["uid"] == uid:
-            (own if matches else release).append(rs)
-        elif not ref and matches and not leaving and not rs["metadata"].get("deletionTimestamp"):
-            adopt.append(rs)
-    return own, adopt, release
 
 
 def plan_deployment(deployment: Object, own: Iterable[Object], old_pods_run: bool) -> Rollout:
@@ -126,18 +108,10 @@ def _age(rs: Object) -> tuple[str, str]:
     return rs["metadata"].get("creationTimestamp", ""), rs["metadata"]["name"]
 
 
-def _normal(value: Any) -> Any:
-    """Without empty members, which mean the same as absent ones."""
-    if isinstance(value, Mapping):
-        inner = {key: _normal(member) for key, member in value.items()}
-        return {key: member for key, member in inner.items() if member not in (None, {}, [], "")}
-    return [_normal(member) for member in value] if isinstance(value, list) else value
-
-
 def _template_of(template: Object) -> Any:
     meta = template.get("metadata") or {}
     labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != HASH}
-    return _normal({**template, "metadata": {**meta, "labels": labels}})
+    return without_empty({**template, "metadata": {**meta, "labels": labels}})
 
 
 def _same_template(one: Object, other: Object) -> bool:

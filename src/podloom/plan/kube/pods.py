@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from podloom.model.kube import Object
@@ -31,6 +31,14 @@ def digest(value: Any, length: int = 10) -> str:
     """A short stable name for a JSON value, fit for labels and names."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     return suffix_of(int.from_bytes(hashlib.blake2b(canonical, digest_size=16).digest(), "big"), length)
+
+
+def without_empty(value: Any) -> Any:
+    """Without empty members, which mean the same as absent ones."""
+    if isinstance(value, Mapping):
+        inner = {key: without_empty(member) for key, member in value.items()}
+        return {key: member for key, member in inner.items() if member not in (None, {}, [], "")}
+    return [without_empty(member) for member in value] if isinstance(value, list) else value
 
 
 def condition(obj: Object, kind: str) -> Object:

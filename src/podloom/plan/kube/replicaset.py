@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from podloom.model.kube import REPLICASETS, Object, owner_of, owner_reference
-from podloom.model.kubeselector import from_label_selector
+from podloom.model.kube import Object
+from podloom.plan.kube.claims import claim
 from podloom.plan.kube.pods import available_in, deletion_order, is_active, is_ready
 
 _BURST = 200
@@ -30,20 +30,9 @@ class ReplicaPlan:
 
 def plan_replicaset(rs: Object, pods: Iterable[Object], now: float) -> ReplicaPlan:
     """The next steps of a ReplicaSet given the pods of its namespace that it owns or whose labels match."""
-    uid, spec = rs["metadata"]["uid"], rs["spec"]
-    selector = from_label_selector(spec["selector"])
-    own: list[Object] = []
-    adopt: list[Object] = []
-    release: list[Object] = []
+    spec, claims = rs["spec"], claim(rs, pods)
     leaving = bool(rs["metadata"].get("deletionTimestamp"))
-    for pod in pods:
-        ref = owner_of(pod)
-        matches = selector is not None and selector.matches(pod["metadata"].get("labels"))
-        if ref and ref["uid"] == uid:
-            (own if matches else release).append(pod)
-        elif not ref and matches and is_active(pod) and not leaving:
-            adopt.append(pod)
-    active = [pod for pod in [*own, *adopt] if is_active(pod)]
+    active = [pod for pod in [*claims.own, *claims.adopt] if is_active(pod)]
     wanted = spec.get("replicas", 1)
     surplus = 0 if leaving else max(0, len(active) - wanted)
     missing = 0 if leaving else max(0, wanted - len(active))
@@ -51,8 +40,8 @@ def plan_replicaset(rs: Object, pods: Iterable[Object], now: float) -> ReplicaPl
     return ReplicaPlan(
         create=min(missing, _BURST),
         delete=tuple(deletion_order(active)[: min(surplus, _BURST)]),
-        adopt=tuple(adopt),
-        release=tuple(pod for pod in release if not pod["metadata"].get("deletionTimestamp")),
+        adopt=tuple(pod for pod in claims.adopt if is_active(pod)),
+        release=tuple(claims.release),
         status=status,
         again_s=again_s,
     )
@@ -75,16 +64,3 @@ def _status(rs: Object, active: list[Object], now: float) -> tuple[Object, float
     if conditions := rs.get("status", {}).get("conditions"):
         status["conditions"] = conditions
     return status, min(later) + 0.05 if later else None
-
-
-def adoption(rs: Object, pod: Object) -> Object:
-    """The merge patch that makes the pod this ReplicaSet's; the uid guards against a namesake."""
-    refs = [*(pod["metadata"].get("ownerReferences") or ()), owner_reference(REPLICASETS, rs)]
-    return {"metadata": {"uid": pod["metadata"]["uid"], "ownerReferences": refs}}
-
-
-def disowning(owner: Object, pod: Object) -> Object:
-    """The merge patch that lets the pod go."""
-    refs = pod["metadata"].get("ownerReferences") or ()
-    kept = [ref for ref in refs if ref["uid"] != owner["metadata"]["uid"]]
-    return {"metadata": {"uid": pod["metadata"]["uid"], "ownerReferences": kept or None}}
