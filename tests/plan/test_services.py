@@ -70,18 +70,18 @@ def test_internal_traffic_policy_local() -> None:
 def test_slots_are_stable() -> None:
     """When a backend goes, only the slots it held move; all backends are used."""
     backends = tuple((ip_address(f"192.168.0.{i}"), 80) for i in range(5, 9))
-    before = slots(Frontend(ip_address("10.0.0.1"), "tcp", 80, backends, True))
-    after = slots(Frontend(ip_address("10.0.0.1"), "tcp", 80, backends[:-1], True))
+    before = slots(Frontend(ip_address("10.0.0.1"), 6, 80, backends, True))
+    after = slots(Frontend(ip_address("10.0.0.1"), 6, 80, backends[:-1], True))
     assert len(before) == SLOTS and set(before) == set(backends)
     assert all(b == a for b, a in zip(before, after, strict=True) if b != backends[-1])
 
 
 def test_elements() -> None:
     """A frontend is one verdict element and one element per index."""
-    frontend = Frontend(ip_address("10.0.0.10"), "tcp", 80, ((ip_address("192.168.0.5"), 8080),))
+    frontend = Frontend(ip_address("10.0.0.10"), 6, 80, ((ip_address("192.168.0.5"), 8080),))
     assert frontend_elements(frontend) == (
-        ("10.0.0.10 . tcp . 80", "goto pick_1"),
-        (("10.0.0.10 . tcp . 80 . 0", "192.168.0.5 . 8080"),),
+        ("10.0.0.10 . 6 . 80", "goto pick_1"),
+        (("10.0.0.10 . 6 . 80 . 0", "192.168.0.5 . 8080"),),
     )
 
 
@@ -95,5 +95,5 @@ def test_table_rows() -> None:
     assert hairpin == ["192.168.0.5 . 192.168.0.5"]
     assert plan_node_table(FACTS, ServiceView())[0].value == rows[0].value
     many = tuple((ip_address(f"192.168.0.{i}"), 80) for i in range(1, 41))
-    wide = ServiceView((Frontend(ip_address("10.0.0.1"), "tcp", 80, many),))
+    wide = ServiceView((Frontend(ip_address("10.0.0.1"), 6, 80, many),))
     assert "chain pick_64 " in plan_node_table(FACTS, wide)[0].value

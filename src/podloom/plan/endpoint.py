@@ -60,12 +60,12 @@ def plan_endpoint(endpoint: Endpoint) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def plan_removal(endpoint: Endpoint, others: Iterable[Endpoint]) -> tuple[Row, ...]:
-    """The host-side rows a DEL of `endpoint` removes: none that a newer incarnation (`others`) now holds.
+def plan_removal(endpoint: Endpoint, newer: Iterable[Endpoint]) -> tuple[Row, ...]:
+    """The host-side rows a DEL of `endpoint` removes: none that a newer incarnation (`newer`) now holds.
 
     The pod side goes with the link; a namespace that is already gone needs nothing.
     """
-    kept = {row.id for other in others for row in plan_endpoint(other)}
+    kept = {row.id for other in newer for row in plan_endpoint(other)}
     return tuple(row for row in plan_endpoint(endpoint) if row.key[0] == "" and row.id not in kept)
 
 

@@ -2,7 +2,7 @@
 
 The problem: masquerade and services are few rules and many facts. The rules stand in the table's body, the facts are
 elements of sets and maps, one row each, so a change of one service touches its own elements and no packet pays for
-how many there are. The body changes only when ranges of the cluster change.
+how many there are. The body changes only with the node's addresses, and when a service outgrows the pick chains.
 
 Order of the hooks: `source` drops what a pod sends under an address that is not routed to it; `services` translates
 destinations (prerouting for pods, output for the node itself); `refused` answers what is still addressed to a
@@ -37,7 +37,9 @@ class NodeFacts:
 
 def plan_node_table(facts: NodeFacts, view: ServiceView) -> tuple[Row, ...]:
     """The rows of the table: one body, and an element per service address, frontend, backend and local backend."""
-    rows = [nft_table_row("", FAMILY, TABLE, table_body(facts, view.picks()), OWNER)]
+    rows: list[Row] = [nft_table_row("", FAMILY, TABLE, table_body(facts, view.picks()), OWNER)]
+    rows += (_element(f"local{network.version}", str(network)) for network in facts.ranges)
+    rows += (_element(f"untranslated{network.version}", str(network)) for network in facts.untranslated)
     for frontend in view.frontends:
         version = frontend.address.version
         (key, verdict), backends = frontend_elements(frontend)
@@ -53,8 +55,6 @@ def table_body(facts: NodeFacts, picks: int) -> str:
     """The table's declarations and rules, for the families the node has addresses in."""
     families = sorted({address.version for address in facts.addresses})
     parts = [_declarations(version) for version in families]
-    parts += [_ranges(f"local{v}", v, (n for n in facts.ranges if n.version == v)) for v in families]
-    parts += [_ranges(f"untranslated{v}", v, (n for n in facts.untranslated if n.version == v)) for v in families]
     parts += [_choosers(version, picks) for version in families]
     parts.append(_service_hooks(families))
     parts.append(_refusal_hooks(families))
@@ -76,14 +76,10 @@ def _declarations(version: int) -> str:
     return f"""\
 set vips{version} {{ type {kind}; }}
 set hairpin{version} {{ type {kind} . {kind}; }}
+set local{version} {{ type {kind}; flags interval; }}
+set untranslated{version} {{ type {kind}; flags interval; }}
 map frontends{version} {{ type {kind} . inet_proto . inet_service : verdict; }}
 map backends{version} {{ typeof {key} . numgen random mod 65536 : {ip} daddr . th dport; }}"""
-
-
-def _ranges(name: str, version: int, networks: Iterable[Network]) -> str:
-    elements = ", ".join(str(network) for network in networks)
-    listed = f" elements = {{ {elements} }}" if elements else ""
-    return f"set {name} {{ type ipv{version}_addr; flags interval;{listed} }}"
 
 
 def _choosers(version: int, picks: int) -> str:

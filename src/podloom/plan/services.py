@@ -25,17 +25,17 @@ from podloom.model.nnc import Network
 SLOTS = 251
 PICKS_MIN = 16
 SERVICE_LABEL = "kubernetes.io/service-name"
-_PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+_PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
 Backend = tuple[IPAddress, int]
 
 
 @dataclass(frozen=True)
 class Frontend:
-    """One address, protocol (tcp, udp, sctp) and port of a service; backends sorted; `sticky`: by client address."""
+    """One address, IP protocol number and port of a service; backends sorted; `sticky`: by client address."""
 
     address: IPAddress
-    protocol: str
+    protocol: int
     port: int
     backends: tuple[Backend, ...]
     sticky: bool = False
