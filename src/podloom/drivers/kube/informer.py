@@ -75,7 +75,7 @@ class Informer:
     ) -> None:
         self.client, self.res, self.namespace = client, res, namespace
         self.label_selector, self.field_selector = label_selector, field_selector
-        self.on_event, self._trim = on_event, trim
+        self.on_event, self.trim = on_event, trim
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
         self.resource_version = ""
@@ -118,7 +118,7 @@ class Informer:
         keep = _number(version) >= self._seen  # else the server's state was replaced: nothing of ours is newer
         self.objects = {k: o for k, o in before.items() if keep and _version(o) > _number(version)}
         for obj in items:
-            self.objects.setdefault(key_of(obj), self._trim(obj))
+            self.objects.setdefault(key_of(obj), self.trim(obj))
         self.resource_version = version
         self._seen = _number(version)
         self._emit_difference(before)
@@ -181,12 +181,12 @@ class Informer:
         if kind == "DELETED":
             if old is not None and _version(old) <= _version(obj):
                 del self.objects[key_of(obj)]
-                self._emit("DELETED", self._trim(obj), old)
+                self._emit("DELETED", self.trim(obj), old)
         elif old is None or _version(old) < _version(obj):
             self._store(obj, old)
 
     def _store(self, obj: Object, old: Object | None) -> None:
-        new = self.objects[key_of(obj)] = self._trim(obj)
+        new = self.objects[key_of(obj)] = self.trim(obj)
         if old is not None and old["metadata"].get("uid") != new["metadata"].get("uid"):
             self._emit("DELETED", old, old)
             old = None

@@ -93,6 +93,10 @@ class Cluster:
                 self._follow(res)
         return self._views[res]
 
+    def has_view(self, res: Resource) -> bool:
+        """Whether somebody already looks at the resource."""
+        return res in self._views
+
     async def start(self) -> None:
         """Follow all views and return when each has its first list."""
         self._running = True
