@@ -8,17 +8,16 @@ than their head. The same printer serves every state we show, golden files and f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jmespath
 import yaml
 
-FORMATS = ("json", "jsonc", "yaml", "yamlc", "table", "tsv", "none")
+from podloom.render.formats import Transformer
+
 _HIDDEN = frozenset({"id", "type", "etag"})
 _HEAD_PADDING = 2
-
-Transformer = str | Callable[[Any], Any]
 
 
 def apply_query(query: str, result: Any) -> Any:
