@@ -117,7 +117,10 @@ class ControlPlane:
             ("--kubelet-client-cert", str(pki / "kubelet-client.crt")),
             ("--kubelet-client-key", str(pki / "kubelet-client.key")),
         ]
-        flags += [("--service-cidr", cidr) for cidr in self.parts.service_cidrs]
+        flags += [
+            ("--service-cidr", ",".join(self.parts.service_cidrs)),
+            ("--advertise", f"{self.address}:{API_PORT}"),
+        ]
         return self._process("api", "podloom.kube.api", flags)
 
     def _vnet(self) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from podloom.drivers.kube import KubeClient, KubeError
-from podloom.kube.dns.manifest import dns_manifests
 from podloom.model.kube import Resource
 from podloom.plan.cluster import ClusterParts
 
@@ -31,6 +30,8 @@ KINDS = {
 
 async def apply_system(kube: KubeClient, parts: ClusterParts) -> None:
     """Server-side apply every object; ours alone are touched, what users added to them stays."""
+    from podloom.kube.dns.manifest import dns_manifests
+
     objects: list[dict[str, Any]] = [*own_roles(), *dns_manifests(parts.dns_service_ip, "cluster.local")]
     await asyncio.gather(*(_apply(kube, obj) for obj in objects))
 
