@@ -13,6 +13,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import dns.exception
 import dns.flags
@@ -86,11 +87,12 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._zone = zone
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        # Neither asyncio's nor uvloop's UDP transport is a subclass of DatagramTransport.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         response = answer(data, self._zone(), udp=True)
-        if response is not None and isinstance(self._transport, asyncio.DatagramTransport):
+        if response is not None:
             self._transport.sendto(response, addr)
 
 
