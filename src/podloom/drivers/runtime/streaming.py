@@ -2,7 +2,9 @@
 
 The problem: CRI's Exec, Attach and PortForward answer with a URL; behind it the runtime speaks remotecommand v4
 (or portforward.k8s.io) in SPDY/3.1. `upgrade` opens the raw connection, which port-forward and SPDY clients are
-simply joined to; `SpdySession` is for clients that speak something else: streams with flow control.
+simply joined to; `SpdySession` is for clients that speak something else: streams of bytes. It sends no
+WINDOW_UPDATE: Kubernetes' SPDY library never waits for one, and a write to a connection the runtime has just
+closed would make the kernel drop what is still unread.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from podloom.drivers.runtime.api import RuntimeFailed
 from podloom.model.errors import Rejected
 from podloom.render import spdy
 
-_WINDOW = 1 << 16  # initial window of SPDY/3.1; Kubernetes' library sends without looking at it, and so do we
+_READ_BYTES = 1 << 16
+_PIECES_MAX = 64  # of one stream waiting for its reader; then the connection itself must wait
 _CONNECT_S = 10.0
 _HEAD_MAX = 64 * 1024
 
@@ -48,21 +51,18 @@ class SpdyStream:
 
     def __init__(self, session: SpdySession, number: int) -> None:
         self._session, self.number = session, number
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(_PIECES_MAX)
         self._ended = False
 
-    def put(self, data: bytes, fin: bool) -> None:
+    async def put(self, data: bytes, fin: bool) -> None:
         if data:
-            self._queue.put_nowait(data)
+            await self._queue.put(data)
         if fin and not self._ended:
             self._ended = True
-            self._queue.put_nowait(b"")
+            await self._queue.put(b"")
 
     async def read(self) -> bytes:
-        data = await self._queue.get()
-        if data:
-            await self._session.consumed(self.number, len(data))
-        return data
+        return await self._queue.get()
 
     async def write(self, data: bytes) -> None:
         await self._session.send(spdy.Data(self.number, data))
@@ -95,33 +95,29 @@ class SpdySession:
         self._writer.write(self._packer.pack(frame))
         await self._writer.drain()
 
-    async def consumed(self, stream: int, size: int) -> None:
-        if not self._writer.is_closing():
-            await self.send(spdy.WindowUpdate(stream, size))
-
     async def run(self) -> None:
         """Read frames until the connection ends; then every stream has ended."""
         try:
-            while data := await self._reader.read(_WINDOW):
+            while data := await self._reader.read(_READ_BYTES):
                 for frame in self._unpacker.feed(data):
                     await self._take(frame)
         except (OSError, Rejected):
             pass
         finally:
             for stream in self._streams.values():
-                stream.put(b"", True)
+                await stream.put(b"", True)
 
     async def _take(self, frame: spdy.Frame) -> None:
         if isinstance(frame, spdy.Data):
             if frame.stream in self._streams:
-                self._streams[frame.stream].put(frame.payload, frame.fin)
+                await self._streams[frame.stream].put(frame.payload, frame.fin)
         elif isinstance(frame, spdy.Reset):
             if frame.stream in self._streams:
-                self._streams[frame.stream].put(b"", True)
+                await self._streams[frame.stream].put(b"", True)
         elif isinstance(frame, spdy.Ping):
             await self.send(frame)
         elif isinstance(frame, spdy.SynReply) and frame.fin:
-            self._streams[frame.stream].put(b"", True)
+            await self._streams[frame.stream].put(b"", True)
 
     def close(self) -> None:
         self._writer.close()
