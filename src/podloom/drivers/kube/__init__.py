@@ -7,5 +7,6 @@ calls; all are `KubeApi`. Used by agent, operator, kubelet, controllers and DNS.
 from podloom.drivers.kube.api import KubeApi, KubeError
 from podloom.drivers.kube.client import KubeClient
 from podloom.drivers.kube.informer import Backoff, Informer, wait_synced
+from podloom.drivers.kube.view import View
 
-__all__ = ["Backoff", "Informer", "KubeApi", "KubeClient", "KubeError", "wait_synced"]
+__all__ = ["Backoff", "Informer", "KubeApi", "KubeClient", "KubeError", "View", "wait_synced"]

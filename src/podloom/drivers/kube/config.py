@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from podloom.model.errors import Rejected, Unsupported
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -45,6 +43,8 @@ class Access:
 
 def from_kubeconfig(path: str | Path, context: str = "") -> Access:
     """The Access of a kubeconfig's current (or named) context; raises Rejected, Unsupported."""
+    import yaml  # not needed in a pod, where memory counts
+
     path = Path(path)
     try:
         config = yaml.safe_load(path.read_text())

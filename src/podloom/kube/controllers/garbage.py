@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import structlog
 
-from podloom.drivers.kube import KubeError
-from podloom.kube.controllers.cluster import Cluster, View
+from podloom.drivers.kube import KubeError, View
+from podloom.kube.controllers.cluster import Cluster
 from podloom.kube.controllers.queue import WorkQueue
 from podloom.model.errors import PodloomError
 from podloom.model.kube import CRDS, EVENTS, Key, Object, Resource, key_of

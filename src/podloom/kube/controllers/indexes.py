@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podloom.kube.controllers.cluster import View
+from podloom.drivers.kube import View
 from podloom.model.kube import Object, owner_of
 
 

@@ -17,7 +17,7 @@ from podloom.drivers.kube import Backoff, KubeError
 from podloom.kube.controllers.cluster import Cluster
 from podloom.kube.controllers.events import Recorder
 from podloom.kube.controllers.indexes import index_by_node
-from podloom.model.errors import PodloomError
+from podloom.model.errors import PodloomError, Stale, Unavailable
 from podloom.model.kube import NAMESPACES, NODES, PODS, Key, Object, key_of
 from podloom.plan.kube.pods import condition, is_finished, with_condition
 from podloom.plan.kube.schedule import SCHEDULER, Choice, NodeRoom, choose_node, node_room
@@ -148,7 +148,8 @@ class Scheduler:
             async with self._slots:
                 await self.cluster.client.create(PODS, binding, namespace=namespace, name=name, subresource="binding")
         except PodloomError as e:
-            log.debug("scheduler.bind", pod=f"{namespace}/{name}", node=node, error=e.message)
+            say = log.debug if isinstance(e, Stale | Unavailable) else log.warning
+            say("scheduler.bind", pod=f"{namespace}/{name}", node=node, error=e.message)
             await self._bind_failed(key, node, e)
             return
         self.record.note(PODS, pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}")
