@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from podloom.kube.api.contract import Kind, Object, ResourceType, StatusError
+from podloom.kube.api.contract import Cause, Kind, Object, ResourceType, StatusError
 from podloom.kube.api.schema import managed, patch
 from podloom.kube.api.schema.clone import clone
+from podloom.kube.api.schema.crd import TYPE as CRD_TYPE
+from podloom.kube.api.schema.crd import CrdKind, settled, terminating
+from podloom.kube.api.schema.custom import CustomKind, kinds_of
 from podloom.kube.api.schema.decode import DecodeError, Decoder, finish
 from podloom.kube.api.schema.fieldset import Trie
 from podloom.kube.api.schema.managed import Writer
@@ -49,6 +52,8 @@ class Schemas:
 
     def __init__(self) -> None:
         self._types: tuple[ResourceType, ...] = ()
+        self._crds: dict[str, list[CustomKind]] = {}
+        self._custom: dict[tuple[str, str, str], CustomKind] = {}
 
     # -- types ---------------------------------------------------------------------------------------------
 
@@ -62,15 +67,22 @@ class Schemas:
         The kinds do pruning, defaulting, validation, CEL rules, columns and scale of custom objects. Returns
         none while the condition Established is not True.
         """
-        raise NotImplementedError
+        name = crd["metadata"]["name"]
+        self.remove_crd(name)
+        kinds = kinds_of(crd)
+        self._crds[name] = kinds
+        for kind in kinds:
+            self._custom[kind.type.group, kind.type.version, kind.type.kind] = kind
+        return list(kinds)
 
     def remove_crd(self, name: str) -> None:
         """Forget the schemas of the CRD called `name` (plural.group)."""
-        raise NotImplementedError
+        for kind in self._crds.pop(name, ()):
+            self._custom.pop((kind.type.group, kind.type.version, kind.type.kind), None)
 
     def crd_kind(self) -> Kind:
         """The Kind of CustomResourceDefinition itself: defaults, validation, status."""
-        raise NotImplementedError
+        return CrdKind()
 
     def settle_crd(self, crd: Object, others: Sequence[Object], now: str) -> Object | None:
         """crd with acceptedNames and the conditions NamesAccepted and Established decided, or None if settled.
@@ -78,14 +90,29 @@ class Schemas:
         `others` are the other stored CRDs. The server stores the result as manager kube-apiserver, subresource
         status (managedFields are already in the result).
         """
-        raise NotImplementedError
+        out = settled(crd, others, now)
+        return None if out is None else self._controlled(out, crd, now)
 
     def terminate_crd(self, crd: Object, reason: str, message: str, now: str, status: str = "True") -> Object:
-        """crd with condition Terminating (InstanceDeletionPending, InstanceDeletionInProgress, ...)."""
-        raise NotImplementedError
+        """crd with condition Terminating (InstanceDeletionPending, InstanceDeletionInProgress, ...).
+
+        The first time it is part of the deletion and owned by nobody, later the controller's own update.
+        """
+        before = (crd.get("status") or {}).get("conditions") or ()
+        out = terminating(crd, status, reason, message, now)
+        marked = any(c["type"] == "Terminating" for c in before)
+        return self._controlled(out, crd, now) if marked else out
+
+    def _controlled(self, crd: Object, old: Object, now: str) -> Object:
+        out: Object = clone(crd)
+        self.update_managed_fields(CRD_TYPE, out, old, manager="kube-apiserver", subresource="status", now=now)
+        return out
 
     def node(self, rtype: ResourceType) -> Node:
         """The schema of the type's objects; a free one for a type nobody described."""
+        custom = self._custom.get((rtype.group, rtype.version, rtype.kind))
+        if custom is not None:
+            return custom.node
         return builtin().kind(rtype.group, rtype.version, rtype.kind) or ANY
 
     # -- bodies --------------------------------------------------------------------------------------------
@@ -118,6 +145,7 @@ class Schemas:
         that are no resources of their own (Scale, Eviction, DeleteOptions with group ""). Custom objects are
         pruned here too. May mutate obj.
         """
+        self._check_type(rtype, obj)
         try:
             obj, unknown = self._hold(rtype, obj)
         except DecodeError as error:
@@ -128,8 +156,34 @@ class Schemas:
             raise _cannot_handle(rtype, "strict decoding error: " + ", ".join(complaints))
         return obj, complaints if field_validation == "Warn" else []
 
+    def _check_type(self, rtype: ResourceType, obj: Object) -> None:
+        """Fill in apiVersion and kind, or refuse those of another type."""
+        version, kind = obj.get("apiVersion") or rtype.group_version, obj.get("kind") or rtype.kind
+        obj["apiVersion"], obj["kind"] = version, kind
+        if version == rtype.group_version and kind == rtype.kind:
+            return
+        group, _, bare = str(version).rpartition("/")
+        if rtype.custom:
+            raise _wrong_custom_type(rtype, obj)
+        name = builtin().name_of(group, bare, kind)
+        if name is None:
+            why = (
+                f'no kind "{kind}" is registered for version "{version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+            )
+        elif kind != rtype.kind:
+            own = rtype.group.partition(".")[0] or "core"
+            why = f"converting ({bare}.{kind}) to ({own}.{rtype.kind}): unknown conversion"
+        else:
+            text = f"the API version in the data ({version}) does not match the expected API version "
+            raise StatusError(400, "BadRequest", f"{text}({rtype.group_version})")
+        message = f'{kind} in version "{bare}" cannot be handled as a {rtype.kind}: {why}'
+        raise StatusError(400, "BadRequest", message)
+
     def _hold(self, rtype: ResourceType, obj: Object) -> tuple[Object, list[str]]:
         """obj as its type holds it, and the paths of fields the type does not have. Raises DecodeError."""
+        custom = self._custom.get((rtype.group, rtype.version, rtype.kind))
+        if custom is not None:
+            return custom.hold(obj)
         decoder = Decoder()
         return decoder.run(self.node(rtype), obj), decoder.unknown
 
@@ -302,6 +356,19 @@ def _unrecognized(kind: str, text: str, body: bytes) -> StatusError:
 def _cannot_handle(rtype: ResourceType, text: str) -> StatusError:
     message = f'{rtype.kind} in version "{rtype.version}" cannot be handled as a {rtype.kind}: {text}'
     return StatusError(400, "BadRequest", message)
+
+
+def _wrong_custom_type(rtype: ResourceType, obj: Object) -> StatusError:
+    version, kind = obj["apiVersion"], obj["kind"]
+    if version != rtype.group_version:
+        text = f"the API version in the data ({version}) does not match the expected API version "
+        return StatusError(400, "BadRequest", f"{text}({rtype.group_version})")
+    name = (obj.get("metadata") or {}).get("name", "")
+    text = f'Invalid value: "{kind}": must be {rtype.kind}'
+    details = {"name": name, "group": rtype.group, "kind": kind}
+    cause = Cause("FieldValueInvalid", text, "kind")
+    message = f'{kind}.{rtype.group} "{name}" is invalid: kind: {text}'
+    return StatusError(422, "Invalid", message, details=details, causes=[cause])
 
 
 def _blank(rtype: ResourceType) -> Object:

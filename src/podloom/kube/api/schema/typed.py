@@ -22,7 +22,7 @@ _MISSING = object()
 def shape(node: Node, value: Any) -> str:
     """How a value is walked: map, list (by relation) or leaf (atomic values and scalars)."""
     kind = node.kind
-    if kind == "struct" or kind == "map":
+    if kind in {"struct", "map"}:
         return "leaf" if node.atomic else "map"
     if kind == "list":
         return "leaf" if node.relation == "atomic" else "list"
@@ -261,7 +261,7 @@ def check(node: Node, value: Any, path: str = "") -> list[str]:
     if value is None:
         return []
     kind = node.kind
-    if kind == "struct" or kind == "map":
+    if kind in {"struct", "map"}:
         return _check_map(node, value, path)
     if kind == "list":
         return _check_list(node, value, path)
