@@ -6,7 +6,8 @@ and the pod and scale subresources. Not here: verbs, storage, watch, authorizati
 patches and custom resources (podloom.kube.api.schema). The API server imports this package, nobody else.
 """
 
+from podloom.kube.api.kinds.bootstrap import bootstrap_objects
 from podloom.kube.api.kinds.registry import kind_for
 from podloom.kube.api.kinds.types import TYPES
 
-__all__ = ["TYPES", "kind_for"]
+__all__ = ["TYPES", "bootstrap_objects", "kind_for"]

@@ -1,4 +1,4 @@
-"""ConfigMaps, Secrets and ServiceAccounts: data that pods use."""
+"""ConfigMaps and Secrets: data that pods use (kubernetes apis/core/validation)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,3 @@ def _check_json(report: Report, path: str, encoded: str) -> None:
         json.loads(base64.b64decode(encoded))
     except (ValueError, binascii.Error) as error:
         report.invalid(path, "<secret contents redacted>", str(error))
-
-
-class ServiceAccountKind(BuiltIn):
-    pass

@@ -1,22 +1,15 @@
-"""Roles and bindings: what they must have, and aggregated ClusterRoles kept whole.
-
-The problem: a ClusterRole with an aggregationRule has the rules of all that its selectors match. A real cluster has
-a controller for it; here the write of a ClusterRole rewrites the aggregated ones in the same transaction, so
-permissions never lag.
-"""
+"""Roles and bindings: what they must have (kubernetes apis/rbac/validation)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
-from podloom.kube.api.contract import Column, Context, Object, Write
+from podloom.kube.api.contract import Column, Context, Object
 from podloom.kube.api.kinds import formats
 from podloom.kube.api.kinds.base import BuiltIn
-from podloom.kube.api.kinds.check import Report, label_selector, selects
+from podloom.kube.api.kinds.check import Report, label_selector
 from podloom.kube.api.kinds.show import text
-from podloom.kube.api.kinds.types import type_of
 
 GROUP = "rbac.authorization.k8s.io"
 
@@ -80,62 +73,6 @@ class ClusterRoleKind(RoleKind):
             )
         for i, selector in enumerate(selectors):
             label_selector(report, f"aggregationRule.clusterRoleSelectors[{i}]", selector)
-
-    def create(self, obj: Object, ctx: Context) -> None:
-        self._aggregate_self(obj, ctx)
-
-    def update(self, obj: Object, old: Object, ctx: Context) -> None:
-        self._aggregate_self(obj, ctx)
-
-    def _aggregate_self(self, obj: Object, ctx: Context) -> None:
-        if obj.get("aggregationRule"):
-            others = [r for r in ctx.reader.list(GROUP, "clusterroles") if _name(r) != _name(obj)]
-            obj["rules"] = aggregated(obj, others)
-
-    def after_store(self, obj: Object, old: Object | None, ctx: Context) -> Sequence[Write]:
-        return _propagate(obj, obj, ctx)
-
-    def after_delete(self, obj: Object, ctx: Context) -> Sequence[Write]:
-        return _propagate(obj, None, ctx)
-
-
-def _name(role: Object) -> str:
-    return str(role["metadata"].get("name", ""))
-
-
-def aggregated(role: Object, others: Sequence[Object]) -> list[Object] | None:
-    """The rules of an aggregated role: those of all roles its selectors match, by name, each once."""
-    found: list[Object] = []
-    for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or []:
-        for other in sorted(others, key=_name):
-            if _name(other) == _name(role) or not selects(selector, other["metadata"].get("labels") or {}):
-                continue
-            found += [rule for rule in other.get("rules") or [] if rule not in found]
-    return found or None
-
-
-def _propagate(changed: Object, now: Object | None, ctx: Context) -> list[Write]:
-    """Writes of the aggregated roles whose rules the change alters, aggregates of aggregates included."""
-    roles = {_name(r): r for r in ctx.reader.list(GROUP, "clusterroles")}
-    roles.pop(_name(changed), None)
-    if now is not None:
-        roles[_name(now)] = now
-    writes: dict[str, Write] = {}
-    for _ in range(3):  # admin aggregates edit aggregates view: chains are short, and a cycle must end
-        stable = True
-        for name, role in sorted(roles.items()):
-            if not role.get("aggregationRule") or role["metadata"].get("deletionTimestamp"):
-                continue
-            rules = aggregated(role, list(roles.values()))
-            if rules == role.get("rules"):
-                continue
-            stable = False
-            if name != _name(changed):
-                roles[name] = {**deepcopy(role), "rules": rules}
-                writes[name] = Write(type_of(GROUP, "clusterroles"), "", name, roles[name])
-        if stable:
-            break
-    return list(writes.values())
 
 
 def _subjects(kind: str) -> Any:
