@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from podloom.lab.processes import Running, running
+
 PODLOOM = str(Path(sys.executable).with_name("podloom"))
 GROUP, CLUSTER = "testGroup", "overlay"
 
@@ -54,8 +56,12 @@ class Lab:
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
-    def processes(self) -> dict[str, int]:
-        return {p["name"]: p["pid"] for p in self.podloom("lab", "status")["processes"]}
+    def running(self) -> list[Running]:
+        """The lab's processes; of several of one name (a child inherits it) the oldest."""
+        oldest: dict[str, Running] = {}
+        for process in sorted(running(self.tag), key=lambda p: p.started):
+            oldest.setdefault(process.name, process)
+        return list(oldest.values())
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30) -> Any:
