@@ -1,0 +1,1 @@
+"""Figures against peers, as ratios within one run; never a pass or fail of a build."""

@@ -1,0 +1,128 @@
+"""The CNI benches, run inside namespaces of their own (see bench.cni); the last line printed is the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench._node import Node, Pod
+
+SIDES = ("podloom", "reference")
+Result = dict[str, Any]
+
+
+def cni_add(node: Node) -> Result:
+    """Sequential ADDs, the sides taking turns."""
+    times = _turns(node, 60, lambda pod: node.run("ADD", pod))
+    return _ratio(times, target="<= 0.5")
+
+
+def cni_add_del(node: Node) -> Result:
+    """ADD followed by DEL."""
+    times = _turns(node, 40, lambda pod: node.run("ADD", pod) + node.run("DEL", pod), attached=False)
+    return _ratio(times, target="<= 1.0")
+
+
+def cni_add_parallel(node: Node) -> Result:
+    """30 started at once; the time until the last has ended."""
+    rates: dict[str, list[float]] = {side: [] for side in SIDES}
+    number = 0
+    for round_ in range(8):
+        for side in SIDES:
+            pods = [Pod(side, number + i) for i in range(30)]
+            number += 30
+            node.make(pods)
+            started = time.perf_counter()
+            running = {node.spawn("ADD", pod): pod for pod in pods}
+            for _ in pods:
+                pid, status = os.waitpid(-1, 0)
+                node.check("ADD", running[pid], status)
+            if round_:
+                rates[side].append(30 / (time.perf_counter() - started))
+            for pod in pods:
+                node.run("DEL", pod)
+            node.drop(pods)
+    medians = {side: statistics.median(values) for side, values in rates.items()}
+    sides = {side: f"{value:.0f} ADD/s" for side, value in medians.items()}
+    return {"ratio": round(medians["podloom"] / medians["reference"], 3), "target": ">= 1.5", "sides": sides}
+
+
+def cni_add_200(node: Node) -> Result:
+    """ADD and DEL of one pod on a node with one pod, then with 200."""
+    medians = {}
+    others: list[Pod] = []
+    for count in (1, 200):
+        more = [Pod("podloom", 1000 + i) for i in range(len(others), count)]
+        node.make(more)
+        for pod in more:
+            node.run("ADD", pod)
+        others += more
+        time.sleep(3)
+        times = []
+        for number in range(41):
+            pod = Pod("podloom", number)
+            node.make([pod])
+            times.append(node.run("ADD", pod))
+            node.run("DEL", pod)
+            node.drop([pod])
+        medians[count] = statistics.median(times[1:])
+    sides = {f"{count} pods": f"{value * 1e3:.2f} ms" for count, value in medians.items()}
+    return {"ratio": round(medians[200] / medians[1], 3), "target": "<= 1.1", "sides": sides}
+
+
+def agent_pss(node: Node) -> Result:
+    """The agent's memory after 110 ADDs, settled."""
+    before = node.agent_pss_mb()
+    pods = [Pod("podloom", i) for i in range(110)]
+    node.make(pods)
+    for pod in pods:
+        node.run("ADD", pod)
+    time.sleep(5)
+    value = node.agent_pss_mb()
+    sides = {"without pods": f"{before:.1f} MB", "110 pods": f"{value:.1f} MB"}
+    return {"value": round(value, 1), "unit": "MB", "target": "<= 60", "sides": sides}
+
+
+def _turns(
+    node: Node, rounds: int, measure: Callable[[Pod], float], *, attached: bool = True
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    pods = [Pod(side, number) for number in range(rounds) for side in SIDES]
+    node.make(pods)
+    for pod in pods:
+        took = measure(pod)
+        if pod.number >= 2:
+            times[pod.side].append(took)
+    if attached:
+        for pod in pods:
+            node.run("DEL", pod)
+    node.drop(pods)
+    return times
+
+
+def _ratio(times: dict[str, list[float]], *, target: str) -> Result:
+    medians = {side: statistics.median(values) for side, values in times.items()}
+    sides = {
+        side: f"median {medians[side] * 1e3:.2f} ms, p95 {statistics.quantiles(values, n=20)[18] * 1e3:.2f} ms"
+        for side, values in times.items()
+    }
+    return {"ratio": round(medians["podloom"] / medians["reference"], 3), "target": target, "sides": sides}
+
+
+INSIDE: dict[str, Callable[[Node], Result]] = {
+    "cni-add": cni_add,
+    "cni-add-del": cni_add_del,
+    "cni-add-parallel": cni_add_parallel,
+    "cni-add-200": cni_add_200,
+    "agent-pss": agent_pss,
+}
+
+if __name__ == "__main__":
+    with Node() as bench_node:
+        outcome = INSIDE[sys.argv[1]](bench_node)
+    print(json.dumps(outcome))
