@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -23,21 +23,23 @@ from podloom.fabric.dns import DnsServers
 from podloom.fabric.outbound import OutboundStore
 from podloom.model.arm import NETWORK_INTERFACES, PUBLIC_ADDRESSES, ROUTING_DOMAINS, VIRTUAL_NETWORKS
 from podloom.model.errors import PodloomError, Rejected, Stale, Unavailable
-from podloom.model.rows import Kind
+from podloom.model.rows import Kind, Row
 from podloom.plan.fabric import names
 from podloom.plan.fabric.outbound import assign_outbound
 from podloom.plan.fabric.plan import FabricPlan, plan_fabric
 from podloom.plan.fabric.settings import FabricSettings
 from podloom.plan.fabric.view import View, read_view
 from podloom.plan.fabric.zone import zone_of
-from podloom.reconcile import Report, kernel_targets, reconcile
+from podloom.reconcile import Diff, Report, difference, kernel_targets, reconcile
 from podloom.reconcile.runner import Loop
 
 log = structlog.get_logger()
 Json = dict[str, Any]
+T = TypeVar("T")
 REPORTED = frozenset(kind.lower() for kind in (VIRTUAL_NETWORKS, NETWORK_INTERFACES, ROUTING_DOMAINS))
 CONSUMED = REPORTED | {PUBLIC_ADDRESSES.lower(), f"{ROUTING_DOMAINS}/routes".lower()}
 WATCH_S = 0.5
+SETTINGS_EVERY = 3
 FAILURES_BEFORE_REPORT = 3
 
 
@@ -72,6 +74,8 @@ class Fabric:
         self._failures: dict[str, int] = defaultdict(int)
         self._said: dict[str, str] = {}
         self._namespaces: Collection[str] = ()
+        self._rows: tuple[Row, ...] = ()
+        self._kernel_lock = asyncio.Lock()
         self._dns = DnsServers()
         self.loop = Loop("fabric", self.once, pace_s=pace_s)
         devices = {names.VM_INTERFACE, names.UPLINK, names.shell_link(settings.tag)}
@@ -130,11 +134,25 @@ class Fabric:
             documents[key] = change.resource
 
     async def _watch(self) -> None:
-        """Keep a monitor in every namespace of ours, and notice namespaces that went."""
+        """Notice what sends no events: namespaces that went, and settings."""
         while True:
-            if self._monitors.watch(self._namespaces):
-                self.loop.mark()
-            await asyncio.sleep(WATCH_S)
+            for _ in range(SETTINGS_EVERY):
+                if self._monitors.watch(self._namespaces):
+                    self.loop.mark()
+                await asyncio.sleep(WATCH_S)
+            with contextlib.suppress(PodloomError):
+                if not (await self._in_thread(self._settings_differ)).empty:
+                    self.loop.mark()
+
+    def _settings_differ(self) -> Diff:
+        self._kernel.refresh()
+        settings = [row for row in self._rows if row.kind is Kind.SYSCTL]
+        return difference(settings, [t for t in kernel_targets(self._kernel) if Kind.SYSCTL in t.kinds])
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """One at a time: the kernel driver is not for several threads at once."""
+        async with self._kernel_lock:
+            return await asyncio.to_thread(work, *arguments)
 
     async def once(self) -> bool:
         """One plan, reconciliation and report; whether all is as wanted."""
@@ -143,7 +161,10 @@ class Fabric:
         outbound = self._assign(view)
         plan = plan_fabric(self._settings, view, outbound)
         self._namespaces = {str(row.key[0]) for row in plan.rows if row.kind is Kind.NETNS}
-        report = await asyncio.to_thread(reconcile, plan.rows, kernel_targets(self._kernel))
+        if self._watch_kernel:
+            self._monitors.watch(self._namespaces)
+        report = await self._in_thread(reconcile, plan.rows, kernel_targets(self._kernel))
+        self._rows = plan.rows
         if report.changed:
             log.info("realised", changed=report.changed, rounds=report.rounds, errors=len(report.errors))
         if self._watch_kernel:

@@ -92,7 +92,7 @@ class RowTarget:
         return {RowId(self._kind, key): error for key, error in failures.items()}
 
     def end(self) -> None:
-        """The namespace target releases the kernel."""
+        self._kernel.release()
 
 
 class NftTarget:
@@ -150,7 +150,7 @@ class NftTarget:
         return old
 
     def end(self) -> None:
-        """The namespace target releases the kernel."""
+        self._kernel.release()
 
 
 def _by_netns(rows: Mapping[RowId, Any]) -> dict[str, dict[Key, Any]]:

@@ -64,17 +64,24 @@ def _peer(want: Veth, tables: Tables) -> nl.Link | None:
 
 
 def write_veths(
+    tag: Tag,
     netns: str,
     upserts: Mapping[Key, Veth],
     old: Mapping[Key, Veth],
     tables: Tables,
+    *,
     open_netns: Callable[[str], int | str],
 ) -> Failures:
-    """Create missing pairs, mend differing ones, replace pairs whose ends do not belong together."""
+    """Create missing pairs, mend differing ones, replace pairs whose ends do not belong together.
+
+    In a namespace of ours a far end without its near end is a leftover (the kernel clears a deleted namespace some
+    time later) and makes way."""
     broken = {key: value for key, value in old.items() if not value.peer_name}
     failures = delete_veths(netns, broken, tables) if broken else {}
     create = {k: v for k, v in upserts.items() if (k not in old or k in broken) and k not in failures}
     mend = {k: v for k, v in upserts.items() if k in old and k not in broken}
+    failures |= _clear_far_ends(tag, create, tables)
+    create = {key: value for key, value in create.items() if key not in failures}
     failures |= _create(netns, create, tables, open_netns)
     made = {key: value for key, value in (create | mend).items() if key not in failures}
     near = {key: value for key, value in mend.items() if _near_differs(value, old[key])}
@@ -83,6 +90,22 @@ def write_veths(
         tables(netns).forget_name(str(key[1]))
         tables(value.peer_netns).forget_name(value.peer_name)
     return failures | _configure_peers(made, tables)
+
+
+def _clear_far_ends(tag: Tag, rows: Mapping[Key, Veth], tables: Tables) -> Failures:
+    failures: Failures = {}
+    for key, value in rows.items():
+        if not tag.owns_netns(value.peer_netns):
+            continue
+        try:
+            table = tables(value.peer_netns)
+            if table.get(value.peer_name) is not None:
+                far = (value.peer_netns, value.peer_name)
+                for error in delete_veths(value.peer_netns, {far: value}, tables).values():
+                    failures[key] = error
+        except PodloomError as e:
+            failures[key] = e
+    return failures
 
 
 def _near_differs(want: Veth, found: Veth) -> bool:

@@ -81,9 +81,8 @@ class Monitor:
     ) -> None:
         opened = socket_in_netns(netns, socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
         self._sockets.append(opened)
-        opened.bind(
-            (0, 0)
-        )  # an unbound socket has port 0, the sender of the kernel's own events, and gets none of them
+        # An unbound socket has port 0, the sender of the kernel's own events, and gets none of them.
+        opened.bind((0, 0))
         for group in groups:
             opened.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         self._loop.add_reader(opened.fileno(), reader, opened)

@@ -122,7 +122,7 @@ class RealKernel:
         try:
             self._fd(netns)
             if kind is Kind.LINK:
-                return write_veths(netns, upserts, old, self.interfaces, self._fd)
+                return write_veths(self.tag, netns, upserts, old, self.interfaces, open_netns=self._fd)
             if kind is Kind.SYSCTL:
                 return self._write_sysctls(netns, upserts)
             return self._batch(kind, netns, self._requests(kind, netns, upserts, old))
