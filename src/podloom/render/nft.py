@@ -44,6 +44,13 @@ def elements_of(container: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def read_element(listing: str) -> tuple[str, str]:
+    """(key, data) of the one element in the answer to `get element`, which is text even when JSON is asked for."""
+    _, _, rest = listing.partition("elements = {")
+    key, _, data = " ".join(rest.partition("}")[0].replace('"', "").split()).partition(" : ")
+    return key, data
+
+
 def _quoted(part: str) -> str:
     """Interface names must be quoted where they could be read as something else."""
     return f'"{part}"' if part[:1].isalpha() and ":" not in part else part

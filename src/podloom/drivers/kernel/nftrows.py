@@ -18,7 +18,7 @@ from podloom.drivers.kernel import netns as ns
 from podloom.drivers.kernel.nft import STATELESS, TERSE, Nft
 from podloom.model.errors import Stale
 from podloom.model.rows import Key, Tag
-from podloom.render.nft import elements_of, render_elements, render_table
+from podloom.render.nft import elements_of, read_element, render_elements, render_table
 
 _CONTAINERS = ("set", "map")
 _UNMANAGED = ("dynamic", "timeout")
@@ -89,12 +89,13 @@ class NftRows:
         for key in wanted:
             _, family, table, container, element = map(str, key)
             try:
-                command = render_elements("get", family, table, container, {element: ""})
-                answer = nft.json(command)
+                answer = nft.run(render_elements("get", family, table, container, {element: ""}))
             except Stale:
                 continue
-            found |= _json_elements(netns, answer)
-        return {key: value for key, value in found.items() if key in wanted}
+            present, data = read_element(answer)
+            if present == element:
+                found[key] = data
+        return found
 
     def _table_elements(self, netns: str, family: str, table: str) -> dict[Key, str]:
         return _json_elements(netns, self.context(netns).json(f"list table {family} {table}"))
