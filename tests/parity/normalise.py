@@ -19,6 +19,7 @@ TIMES = {
     "creationTimestamp", "deletionTimestamp", "time", "lastTransitionTime", "lastUpdateTime", "lastProbeTime",
     "lastHeartbeatTime", "expirationTimestamp", "firstTimestamp", "lastTimestamp",
 }  # fmt: skip
+CONTROLLERS = ("podloom-controllers", "kube-controller-manager", "kube-scheduler")  # one process here
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _AGE = re.compile(r"(\d+[smhdy])+")
 _SUFFIX = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b")
@@ -148,7 +149,7 @@ class Neutral:
         return value
 
     def _mapping(self, value: dict[str, Any]) -> dict[str, Any]:
-        found = {k: self.answer(v, k) for k, v in value.items() if not (k == "continue" and v == "")}
+        found = {_UID.sub("<uid>", k): self.answer(v, k) for k, v in value.items() if not (k == "continue" and v == "")}
         if "cells" in value and isinstance(value["cells"], list):
             found["cells"] = [self._cell(c) for c in value["cells"]]
         if {"gitVersion", "goVersion"} <= value.keys():
@@ -186,6 +187,8 @@ class Neutral:
             return self._message(value)
         if key == "ca.crt" or value.startswith("PLACEHOLDER"):
             return "<secret>"
+        if key == "manager" and value in CONTROLLERS:
+            return "<controllers>"
         if key == "pod-template-hash":
             return "<hash>"
         value = _UID.sub("<uid>", value)

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cluster
 import setups
+import yaml
 from normalise import Learned, Neutral, asked_values, differences
 
 FILES = (
@@ -177,6 +178,8 @@ class Player:
 
     def _compare(self, recorded: dict[str, Any], status: int, headers: dict[str, Any], body: Any) -> list[str]:
         wrong = []
+        if "yaml" in recorded["headers"].get("Content-Type", ""):
+            recorded = {**recorded, "body": _yaml(recorded["body"])}
         if status != recorded["status"]:
             shown = body.get("message", "") if isinstance(body, dict) else body
             wrong.append(f"status {status}, recorded {recorded['status']}: {str(shown)[:300]}")
@@ -207,6 +210,11 @@ def _objects(recorded: Any, received: Any) -> list[tuple[dict[str, Any], dict[st
     return []
 
 
+def _yaml(text: str) -> Any:
+    """A YAML body as JSON types (times stay text)."""
+    return yaml.load(text, yaml.BaseLoader)
+
+
 def _is_watch(path: str) -> bool:
     return "watch=true" in path or "watch=1" in path or "/watch/" in path
 
@@ -217,6 +225,8 @@ def _decode(raw: bytes, headers: dict[str, Any], *, watch: bool) -> Any:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     if not text:
         return ""
+    if "yaml" in headers.get("Content-Type", ""):
+        return _yaml(text)
     try:
         return json.loads(text)
     except ValueError:

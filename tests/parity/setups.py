@@ -97,8 +97,43 @@ NODE_A = {
     "metadata": {"name": "node-a", "labels": {"kubernetes.io/hostname": "node-a"}},
 }
 
+NODE_STATUS = {
+    "status": {
+        "capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+        "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ok"}],
+    }
+}
+NODE_STEPS = [
+    post("/api/v1/nodes", NODE_A),
+    patch("/api/v1/nodes/node-a/status", NODE_STATUS, headers=STRATEGIC),
+]
+
+
+def when(path: str, **wanted: Any) -> Step:
+    """Wait until the status of an object has these values."""
+
+    def reached(status: int, body: Any) -> bool:
+        found = body.get("status", {}) if isinstance(body, dict) else {}
+        return status == 200 and all(found.get(k, 0) == v for k, v in wanted.items())
+
+    return Step("GET", path, None, {"Accept": "application/json"}, reached)
+
+
+_CRUD = "/api/v1/namespaces/crud"
+_D1 = "/apis/apps/v1/namespaces/crud/deployments/d1"
+
 SETUPS: dict[str, dict[int, list[Step]]] = {
-    "crud.json": {2: in_namespace("crud")},
+    "crud.json": {
+        0: NODE_STEPS,
+        2: in_namespace("crud"),
+        38: [post(f"{_CRUD}/configmaps", {"metadata": {"name": f"dc{i}", "labels": {"dc": "y"}}}) for i in range(3)],
+        75: [when(_D1, observedGeneration=1, replicas=2, unavailableReplicas=2)],
+        85: [when(_D1, observedGeneration=3, replicas=1)],
+        87: [when(_D1, observedGeneration=4)],
+        88: [post("/apis/apps/v1/namespaces/crud/deployments", deployment("d3", 1))],
+        149: namespace("nsdel"),
+    },
     "errors.json": {0: namespace("err")},
     "patch.json": {0: namespace("patch")},
     "list-watch.json": {0: namespace("lw")},
@@ -109,7 +144,13 @@ SETUPS: dict[str, dict[int, list[Step]]] = {
 
 DURING: dict[str, dict[int, list[Step]]] = {}
 
-PATIENCE: dict[str, dict[int, float]] = {}  # seconds to wait for controllers
+# Seconds to wait for controllers.
+PATIENCE: dict[str, dict[int, float]] = {
+    "crud.json": dict.fromkeys((6, 51, 75, 76, 77, 78, 79, 101, 146, 151, 153), 4.0),
+    "crd.json": dict.fromkeys((2, 4, 5, 6, 7, 69, 72, 76, 78, 79, 80), 3.0),
+    "services.json": dict.fromkeys((76, 78, 81, 82, 83, 84, 87, 90, 92, 94, 96), 4.0),
+    "services-dualstack.json": dict.fromkeys((24, 26, 27, 28, 29, 30), 4.0),
+}
 
 
 def headers_for(name: str, index: int, note: str, secrets: dict[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from podloom.kube.api.state import Step
 
 log = structlog.get_logger()
 
+MANAGER = "kube-apiserver"
 CLUSTER_ROLES = "rbac.authorization.k8s.io/clusterroles"
 
 
@@ -49,7 +50,8 @@ async def ensure(api: Api, objects: Sequence[Object]) -> int:
             continue
         meta.setdefault("uid", str(uuid.uuid4()))
         meta.setdefault("creationTimestamp", now_text())
-        steps.append(Step(key, api.to_store(served, obj)))
+        api.schemas.update_managed_fields(served.type, obj, None, manager=MANAGER, now=now_text())
+        steps.append(Step(key, api.to_store(served, api.schemas.finish(served.type, obj))))
     if steps:
         _, done = api.state.decide(steps)
         await done

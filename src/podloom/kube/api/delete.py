@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from podloom.kube.api import errors
 from podloom.kube.api.bodies import decode
-from podloom.kube.api.contract import Context, Object, ResourceType
+from podloom.kube.api.contract import Context, Kind, Object, ResourceType
 from podloom.kube.api.core import Api, Reply, Request
 from podloom.kube.api.create import commit
 from podloom.kube.api.options import DeleteOptions, ListOptions, delete_options, list_options
@@ -97,12 +97,14 @@ async def _delete_now_or_later(
     if requested is not None and requested < 0:
         requested = 1
     grace = served.kind.graceful_delete_s(obj, requested)
+    unmarked = dict(obj, metadata=dict(obj["metadata"]))
     changed = _mark(served, obj, options, grace)
     if may_go(served, obj):
         if not ctx.dry_run:
             extra = served.kind.after_delete(obj, ctx)
             await commit(api, served, record.namespace, record.name, None, extra)
-        return True, obj
+        graceful = type(served.kind).graceful_delete_s is not Kind.graceful_delete_s
+        return True, obj if graceful else unmarked
     if changed and not ctx.dry_run:
         await commit(api, served, record.namespace, record.name, obj)
     return False, obj

@@ -107,7 +107,9 @@ class KubeletProxy:
         """Forward one request; raises StatusErrors when there is nowhere to forward to."""
         target = find_target(api, http, info, served)
         if target is None:
-            return web.Response(status=204, headers={"Content-Type": "application/json"})
+            empty = web.Response(status=204)
+            empty.headers.popall("Content-Type", None)
+            return empty
         if "upgrade" in http.headers.get("Connection", "").lower():
             return await self._tunnel(http, target)
         return await self._forward(http, target)

@@ -348,12 +348,12 @@ def _binding(name: str, subjects: tuple[str, ...]) -> Object:
 def _aggregated(roles: dict[str, list[Object]]) -> list[Object]:
     """admin, edit and view with the rules of their parts."""
     found = []
-    for name in _AGGREGATES:
+    for name, wider in _AGGREGATES.items():
         parts = [part for part, into in _AGGREGATES.items() if name in into]
         rules: list[Object] = []
         for part in sorted(parts):
             rules += [rule for rule in roles[f"system:aggregate-to-{part}"] if rule not in rules]
-        into = {f"{_API}/aggregate-to-{other}": "true" for other in _AGGREGATES[name] if other != name}
+        into = {f"{_API}/aggregate-to-{other}": "true" for other in wider if other != name}
         selector = {"matchLabels": {f"{_API}/aggregate-to-{name}": "true"}}
         found.append(
             {
