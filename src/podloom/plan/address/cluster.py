@@ -13,7 +13,7 @@ from podloom.model.arm import SUBNETS, ResourceId
 from podloom.model.errors import Rejected
 from podloom.model.findings import Finding
 from podloom.plan.address.capacity import check_pod_capacity, check_subnet_capacity
-from podloom.plan.address.modes import check_features, check_modes, check_version
+from podloom.plan.address.modes import check_features, check_modes, check_types, check_version
 from podloom.plan.address.names import check_cluster_name, check_location, check_overlay_subnet_names
 from podloom.plan.address.pools import Pool, check_pools, read_pools
 from podloom.plan.address.ranges import (
@@ -52,13 +52,16 @@ def check_cluster(
     """
     network = properties["networkProfile"]
     findings = check_cluster_name(id_.name) + check_location(location)
-    findings += check_version(properties) + check_features(properties) + check_modes(network)
+    findings += check_version(properties) + check_features(properties)
+    wrong_types = check_types(network)
+    findings += wrong_types or check_modes(network)
     pools, wrong = read_pools(properties["agentPoolProfiles"])
     overlay = network.get("networkPluginMode") == "overlay"
     findings += wrong + check_pools(pools, overlay=overlay)
     vnet, subnets, missing = _network_of(pools, view)
     findings += missing
-    findings += _check_ranges(network, pools, vnet, overlay=overlay)
+    if not wrong_types:
+        findings += _check_ranges(network, pools, vnet, overlay=overlay)
     for subnet, nodes in subnets:
         findings += _check_subnet(subnet, nodes, view, overlay=overlay)
     findings += _node_group(id_, properties, view)
@@ -169,7 +172,7 @@ def _changes(old: Json, new: Json) -> list[Finding]:
     ]
     pools = {pool["name"]: pool for pool in old.get("agentPoolProfiles") or []}
     for pool in new["agentPoolProfiles"]:
-        was = pools.get(pool.get("name")) if isinstance(pool, dict) else None
+        was = pools.get(str(pool.get("name"))) if isinstance(pool, dict) else None
         findings += [
             _fixed(f"agentPoolProfile.{pool['name']}.{key}", was.get(key), pool.get(key))
             for key in _FIXED_OF_POOL

@@ -56,7 +56,7 @@ def network_defaults(given: Json, old: Json) -> Json:
     _pair(network, given, "serviceCidr", "serviceCidrs", SERVICE_CIDR)
     if network["networkPlugin"] == "kubenet" or network.get("networkPluginMode") == "overlay":
         _pair(network, given, "podCidr", "podCidrs", POD_CIDR)
-    if "serviceCidr" in given or not network.get("dnsServiceIP"):
+    if given.get("serviceCidr") or given.get("serviceCidrs") or not network.get("dnsServiceIP"):
         network["dnsServiceIP"] = given.get("dnsServiceIP") or _tenth(str(network["serviceCidr"])) or ""
     return network
 
@@ -85,7 +85,8 @@ def _pools(properties: Json, before: Json) -> list[Any]:
         return old
     by_name = {pool.get("name"): pool for pool in old}
     return [
-        {**by_name.get(pool.get("name"), {}), **_given(pool)} if isinstance(pool, dict) else pool for pool in wanted
+        {**by_name.get(str(pool.get("name")), {}), **_given(pool)} if isinstance(pool, dict) else pool
+        for pool in wanted
     ]
 
 

@@ -41,6 +41,28 @@ def not_supported(what: str, target: str, requirement: str, fix: str) -> Finding
     return Finding("NotSupported", message, target, requirement, fix)
 
 
+def check_types(network: Json) -> list[Finding]:
+    """Values of the networkProfile that have the wrong JSON type; nothing else can be judged until they are mended."""
+    texts = [*_VALUES, "podCidr", "serviceCidr", "dnsServiceIP"]
+    wrong = [key for key in texts if not isinstance(network.get(key) or "", str)]
+    wrong += [key for key in ("podCidrs", "serviceCidrs", "ipFamilies") if not _is_texts(network.get(key) or [])]
+    if not isinstance(network.get("advancedNetworking") or {}, dict):
+        wrong.append("advancedNetworking")
+    return [
+        Finding(
+            "InvalidParameter",
+            f"The value of parameter networkProfile.{key} '{network[key]}' has the wrong type.",
+            f"networkProfile.{key}",
+            "CLI-01",
+        )
+        for key in wrong
+    ]
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def check_modes(network: Json) -> list[Finding]:
     """Unknown values, combinations that AKS refuses, and what this version does not run yet."""
     findings = _unknown_values(network)
@@ -78,7 +100,8 @@ def check_version(properties: Json) -> list[Finding]:
 def check_features(properties: Json) -> list[Finding]:
     """Cluster-wide features that this version does not run yet."""
     findings = []
-    if (properties.get("apiServerAccessProfile") or {}).get("enablePrivateCluster"):
+    access = properties.get("apiServerAccessProfile")
+    if isinstance(access, dict) and access.get("enablePrivateCluster"):
         findings.append(
             not_supported("A private cluster", "apiServerAccessProfile.enablePrivateCluster", "", "leave it out")
         )
