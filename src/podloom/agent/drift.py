@@ -29,6 +29,7 @@ from podloom.render import netlink as nl
 log = structlog.get_logger()
 TICK_S = 0.8
 _MONITOR_AFTER_S = 1.0
+_SETTINGS_AT_ONCE = 16
 
 
 class Drift:
@@ -92,7 +93,7 @@ class Drift:
     async def _tick(self) -> None:
         touched, self._names = self._names, set()
         dirty, self._attachments = self._attachments, set()
-        dirty |= set(self._by_name(touched)) | self._changed_settings()
+        dirty |= set(self._by_name(touched)) | await self._changed_settings()
         for attachment in dirty:
             self._repair(attachment)
             await asyncio.sleep(0)
@@ -107,14 +108,16 @@ class Drift:
             or any(str(address) in names for address in lease.addresses)
         ]
 
-    def _changed_settings(self) -> set[Attachment]:
-        rows = {
-            row: lease.attachment
-            for lease in self._pods.book.leases.values()
-            for row in self._pods.rows(lease)
-            if row.kind is Kind.SYSCTL
-        }
-        return {rows[row] for row in self._dataplane.wrong_settings(rows)}
+    async def _changed_settings(self) -> set[Attachment]:
+        """Attachments with a setting that reads differently; some at a time, so that no ADD waits for all."""
+        leases = list(self._pods.book.leases.values())
+        wrong: set[Attachment] = set()
+        for start in range(0, len(leases), _SETTINGS_AT_ONCE):
+            some = leases[start : start + _SETTINGS_AT_ONCE]
+            rows = {row: x.attachment for x in some for row in self._pods.rows(x) if row.kind is Kind.SYSCTL}
+            wrong |= {rows[row] for row in self._dataplane.wrong_settings(rows)}
+            await asyncio.sleep(0)
+        return wrong
 
     def _repair(self, attachment: Attachment) -> None:
         self.repairs += self._pods.repair(attachment)

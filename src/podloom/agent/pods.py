@@ -55,6 +55,7 @@ class Pods:
         self._netns_exists = netns_exists
         self._now = now
         self._turns: dict[str, _Turn] = defaultdict(_Turn)
+        self._rows: dict[Attachment, tuple[Lease, int, tuple[Row, ...]]] = {}
         self.attached: Callable[[Lease], None] = lambda lease: None
         self.detached: Callable[[Lease], None] = lambda lease: None
 
@@ -65,8 +66,11 @@ class Pods:
         )
 
     def rows(self, lease: Lease) -> tuple[Row, ...]:
-        """The rows of one attachment."""
-        return plan_endpoint(self.endpoint(lease))
+        """The rows of one attachment (remembered while the lease lives: they follow from it and the MTU)."""
+        known = self._rows.get(lease.attachment)
+        if known is None or known[0] is not lease or known[1] != self._mtu():
+            known = self._rows[lease.attachment] = (lease, self._mtu(), plan_endpoint(self.endpoint(lease)))
+        return known[2]
 
     async def add(self, request: CniRequest) -> CniResult:
         """Attach; raises what the steps raise, with everything undone."""
@@ -84,7 +88,7 @@ class Pods:
             ended = self.book.with_pod_uid(asked)
             lease = await self.book.add(asked, instead_of=[*(old.attachment for old in ended), request.attachment])
             for old in ended:
-                self.detached(old)
+                self._forget(old)
             try:
                 self._dataplane.apply_owner(self.rows(lease), owner_of(lease.attachment))
             except PodloomError:
@@ -104,7 +108,7 @@ class Pods:
                 return False
             await self._dataplane.remove(self._removal(lease))
             await self.book.remove(attachment)
-            self.detached(lease)
+            self._forget(lease)
         return True
 
     def check(self, request: CniRequest, addresses: frozenset[str]) -> None:
@@ -188,6 +192,10 @@ class Pods:
             await self.book.remove(lease.attachment)
         except PodloomError as error:
             log.warning("pod.undo", pod=lease.pod, error=error.message)
+
+    def _forget(self, lease: Lease) -> None:
+        self._rows.pop(lease.attachment, None)
+        self.detached(lease)
 
     def _removal(self, lease: Lease) -> tuple[Row, ...]:
         return plan_removal(self.endpoint(lease), map(self.endpoint, self._namesakes(lease, newer=True)))
