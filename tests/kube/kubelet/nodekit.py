@@ -7,6 +7,7 @@ processes it started by their ids and removes both.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -136,10 +137,10 @@ class NodeKit:
             time.sleep(0.05)
         raise TimeoutError((self.host.root / "log" / "containerd.log").read_text()[-2000:])
 
-    def inside(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+    def inside(self, command: list[str], *, check: bool = True, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the node's namespaces."""
-        options = {"check": True, "capture_output": True, **options}
-        return subprocess.run(["nsenter", "-t", str(self.pids["holder"]), "-a", *command], **options)
+        enter = ["nsenter", "-t", str(self.pids["holder"]), "-a"]
+        return subprocess.run([*enter, *command], check=check, capture_output=True, **options)
 
     def load(self, archive: bytes) -> None:
         self.inside(["ctr", "-n", "k8s.io", "images", "import", "-"], input=archive)
@@ -194,7 +195,12 @@ class NodeKit:
             "--cluster-dns": "10.0.0.10",
             "--labels": "test=yes",
         }
-        argv = [sys.executable, *(os.environ.get("KUBMOD") or "-m podloom.kube.kubelet").split(), *(w for pair in flags.items() for w in pair), *self.extra]
+        argv = [
+            sys.executable,
+            *(os.environ.get("KUBMOD") or "-m podloom.kube.kubelet").split(),
+            *(w for pair in flags.items() for w in pair),
+            *self.extra,
+        ]
         self.pids["kubelet"] = spawn(self.tag, self.host.process("kubelet", argv, self.pids["holder"]))
 
     def kill(self, name: str) -> None:
@@ -208,18 +214,16 @@ class NodeKit:
 
     def _gone(self, pid: int) -> None:
         for _ in range(200):
-            try:
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
             if not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
                 return
             time.sleep(0.01)
 
-    def kubectl(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        options = {"check": True, "capture_output": True, "text": True, "timeout": 60, **options}
-        done = subprocess.run(["kubectl", "--kubeconfig", str(self.config), *words], **{**options, "check": False})
-        if options["check"] and done.returncode:
+    def kubectl(self, *words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        options = {"capture_output": True, "text": True, "timeout": 60, **options}
+        done = subprocess.run(["kubectl", "--kubeconfig", str(self.config), *words], check=False, **options)
+        if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}\n{self.tail()}")
         return done
 
@@ -228,7 +232,7 @@ class NodeKit:
 
     def apply(self, *objects: dict[str, Any]) -> None:
         body = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self.kubectl("create", "-f", "-", input=json.dumps(body))
+        self.kubectl("create", "--validate=false", "-f", "-", input=json.dumps(body))
 
     def wait(self, what: str, check: Any, timeout_s: float = 30.0) -> Any:
         """Poll until `check()` gives something; fails with the kubelet's log."""

@@ -233,14 +233,14 @@ class _Translation:
             wanted.append((Channel.RESIZE, "resize"))
         outputs: list[Callable[[], Awaitable[None]]] = []
         status: SpdyStream | None = None
-        for channel, name in wanted:
+        for number, name in wanted:
             stream = await self._session.open({"streamtype": name})
-            if channel in (Channel.STDIN, Channel.RESIZE):
-                self._inputs[channel] = stream
-            elif channel is Channel.ERROR:
+            if number in (Channel.STDIN, Channel.RESIZE):
+                self._inputs[number] = stream
+            elif number == Channel.ERROR:
                 status = stream
             else:
-                outputs.append(lambda s=stream, c=channel: self._output(s, c))  # type: ignore[misc]
+                outputs.append(lambda s=stream, c=number: self._output(s, c))  # type: ignore[misc]
         assert status is not None
         await _until_first_ends(self._results(status, outputs), self._input())
 

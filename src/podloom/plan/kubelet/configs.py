@@ -146,7 +146,7 @@ def plan_sandbox(
             "uid": meta["uid"],
             "attempt": attempt,
         },
-        "hostname": hostname_of(pod, node),
+        "hostname": "" if pod["spec"].get("hostNetwork") else hostname_of(pod, node),
         "log_directory": log_directory(pod),
         "dns_config": {key: list(value) for key, value in dns.items()},
         "port_mappings": _port_mappings(pod),
