@@ -227,7 +227,7 @@ class Engine:
         kept = {key: value for key, value in wish.items() if key not in ("id", "name", "type", "etag")}
         properties = {k: v for k, v in wish.get("properties", {}).items() if k not in rules.read_only}
         if old is not None:
-            properties = without(properties, old.reported)
+            properties = without(properties, old.reported, old.body["properties"])
         return {**kept, "properties": properties}
 
     def _fresh_report(

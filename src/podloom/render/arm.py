@@ -49,20 +49,27 @@ def overlay(wish: Any, said: Any) -> Any:
     return said
 
 
-def without(wish: Any, said: Any) -> Any:
-    """`wish` without the fields the system owns (those in `said`): what a client sent back unchanged."""
+def without(wish: Any, said: Any, before: Any = None) -> Any:
+    """`wish` without the fields the system owns (those in `said`): what a client sent back unchanged.
+
+    An object that holds nothing else goes too, unless the earlier wish `before` had it.
+    """
     if not isinstance(said, dict):
         return wish
     if isinstance(wish, list):
-        return [without(item, said[name]) if (name := _name(item)) in said else item for item in wish]
+        old = {_name(item): item for item in before} if isinstance(before, list) else {}
+        return [without(item, said[name], old.get(name)) if (name := _name(item)) in said else item for item in wish]
     if not isinstance(wish, dict):
         return wish
+    earlier = before if isinstance(before, dict) else {}
     kept = {}
     for key, value in wish.items():
         if key not in said:
             kept[key] = value
         elif isinstance(said[key], dict) and isinstance(value, dict | list):
-            kept[key] = without(value, said[key])
+            rest = without(value, said[key], earlier.get(key))
+            if rest or key in earlier:
+                kept[key] = rest
     return kept
 
 
