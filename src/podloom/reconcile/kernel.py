@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from podloom.drivers.kernel.api import Kernel
-from podloom.model.errors import PodloomError
+from podloom.model.errors import PodloomError, Unavailable
 from podloom.model.rows import Key, Kind, RowId
 from podloom.reconcile.engine import Change, Scope, Target
 
+READ_TRIES = 4
 NETLINK_KINDS = (Kind.LINK, Kind.ADDRESS, Kind.SYSCTL, Kind.ROUTE, Kind.RULE, Kind.NEIGHBOUR)
 
 
@@ -41,7 +43,7 @@ class NetnsTarget:
         if scope.whole:
             found = {RowId(Kind.NETNS, (name,)): None for name in self._kernel.namespaces()}
         for row_id in scope.rows.keys() - found.keys():
-            for key in self._kernel.read(Kind.NETNS, str(row_id.key[0]), {row_id.key: None}, whole=False):
+            for key in _read(self._kernel, Kind.NETNS, str(row_id.key[0]), {row_id.key: None}, whole=False):
                 found[RowId(Kind.NETNS, key)] = None
         return found
 
@@ -77,7 +79,7 @@ class RowTarget:
         found: dict[RowId, Any] = {}
         for netns in places:
             whole = scope.whole and netns not in self._kernel.tag.guarded
-            rows = self._kernel.read(self._kind, netns, wanted.get(netns, {}), whole=whole)
+            rows = _read(self._kernel, self._kind, netns, wanted.get(netns, {}), whole=whole)
             found.update((RowId(self._kind, key), value) for key, value in rows.items())
         return found
 
@@ -123,7 +125,7 @@ class NftTarget:
                 }
                 whole = scope.whole and netns not in self._kernel.tag.guarded
                 if wanted or whole:
-                    rows = self._kernel.read(kind, netns, wanted, whole=whole)
+                    rows = _read(self._kernel, kind, netns, wanted, whole=whole)
                     found.update((RowId(kind, key), value) for key, value in rows.items())
         self._seen = found
         return found
@@ -136,8 +138,12 @@ class NftTarget:
             tables = {row.key: str(row.value) for row in mine if row.kind is Kind.NFT_TABLE}
             elements = {row.key: str(row.value) for row in mine if row.kind is Kind.NFT_ELEMENT}
             gone = [row_id.key for row_id in deletes if row_id.key[0] == netns]
-            old = {row_id.key: str(v) for row_id, v in self._old(netns, tables).items()}
-            for key, error in self._kernel.write_nft(netns, tables, elements, gone, old).items():
+            try:
+                old = {row_id.key: str(v) for row_id, v in self._old(netns, tables).items()}
+                answer = self._kernel.write_nft(netns, tables, elements, gone, old)
+            except PodloomError as failure:
+                answer = dict.fromkeys([*tables, *elements, *gone], failure)
+            for key, error in answer.items():
                 failures[RowId(Kind.NFT_TABLE if len(key) == 3 else Kind.NFT_ELEMENT, key)] = error
         return failures
 
@@ -145,12 +151,20 @@ class NftTarget:
         """What was read; a table that is to be replaced needs all its elements, also those of other owners."""
         old = {row_id: value for row_id, value in self._seen.items() if row_id.key[0] == netns}
         if tables:
-            rows = self._kernel.read(Kind.NFT_ELEMENT, netns, {}, whole=True)
+            rows = _read(self._kernel, Kind.NFT_ELEMENT, netns, {}, whole=True)
             old |= {RowId(Kind.NFT_ELEMENT, key): value for key, value in rows.items()}
         return old
 
     def end(self) -> None:
         self._kernel.release()
+
+
+def _read(kernel: Kernel, kind: Kind, netns: str, wanted: Mapping[Key, Any], *, whole: bool) -> dict[Key, Any]:
+    """Read one namespace, a few times if need be: one failed reading would blind a whole target for the round."""
+    for _ in range(READ_TRIES - 1):
+        with contextlib.suppress(Unavailable):
+            return kernel.read(kind, netns, wanted, whole=whole)
+    return kernel.read(kind, netns, wanted, whole=whole)
 
 
 def _by_netns(rows: Mapping[RowId, Any]) -> dict[str, dict[Key, Any]]:

@@ -17,6 +17,12 @@ from podloom.model.rows import Key, Kind, Tag
 Failures = dict[Key, PodloomError]
 
 
+def _device_of(setting: str) -> str:
+    """The interface whose setting it is, e.g. of "ipv4/conf/eth0/proxy_arp"; "" for a namespace's."""
+    parts = setting.split("/")
+    return parts[2] if len(parts) == 4 and parts[2] not in ("all", "default") else ""
+
+
 class FakeKernel:
     """Implements `api.Kernel`. Share one `world` between several to play several users."""
 
@@ -56,7 +62,13 @@ class FakeKernel:
             return errno.ENOENT
         if kind is Kind.LINK and not self._exists(value.peer_netns):
             return errno.ENOENT
-        dev = value.dev if kind is Kind.ROUTE else str(key[1]) if kind in (Kind.ADDRESS, Kind.NEIGHBOUR) else ""
+        dev = ""
+        if kind is Kind.ROUTE:
+            dev = value.dev
+        elif kind in (Kind.ADDRESS, Kind.NEIGHBOUR):
+            dev = str(key[1])
+        elif kind is Kind.SYSCTL:
+            dev = _device_of(str(key[1]))
         return errno.ENODEV if dev and not self._has_device(str(key[0]), dev) else 0
 
     def _exists(self, netns: str) -> bool:
