@@ -18,7 +18,7 @@ from podloom.plan.fabric.settings import FabricSettings
 from podloom.plan.fabric.view import Nic, VNet
 from podloom.render import nft
 
-FAMILY, TABLE = "inet", "podloom"
+FAMILY, TABLE = "inet", "fabric"  # not the name of the agent's table: a VM's own tables are none of ours
 SPOOFED, INBOUND = "spoofed", "inbound"
 
 
