@@ -34,7 +34,7 @@ def check_virtual_network(id_: ResourceId, properties: Json) -> list[Finding]:
         findings.append(Finding("ValidationError", message, "addressSpace.addressPrefixes"))
     space = _parse_all(texts, "addressSpace.addressPrefixes", findings)
     for index, prefix in enumerate(space):
-        findings += _overlap(prefix, space[:index], "addressSpace.addressPrefixes", "NetcfgInvalidVirtualNetworkSite")
+        findings += _overlap(prefix, space[:index], "addressSpace.addressPrefixes")
     findings += _check_subnets(id_, properties.get("subnets") or [], space, complete=len(space) == len(texts))
     return findings
 
@@ -84,9 +84,13 @@ def _check_range(
     return findings
 
 
-def _overlap(prefix: Prefix, others: list[Prefix], target: str, code: str) -> list[Finding]:
+def _overlap(prefix: Prefix, others: list[Prefix], target: str) -> list[Finding]:
     return [
-        Finding(code, f"Address prefix {prefix} overlaps with address prefix {other}.", target)
+        Finding(
+            "NetcfgInvalidVirtualNetworkSite",
+            f"Address prefix {prefix} overlaps with address prefix {other}.",
+            target,
+        )
         for other in overlapping(prefix, others)
     ]
 
