@@ -138,7 +138,9 @@ class _Parser:
     def method(self, target: Expr, name: str, pos: int) -> Expr:
         args = self.arguments(")")
         if name in _MACROS and len(args) >= 2 and all(a.kind == "ident" for a in args[:-1][:2]):
-            names = [a.name for a in args[:2] if a.kind == "ident"] if len(args) > 2 and name != "map" else [args[0].name]
+            names = (
+                [a.name for a in args[:2] if a.kind == "ident"] if len(args) > 2 and name != "map" else [args[0].name]
+            )
             return Expr("loop", pos, name, names, target, args[len(names) :])
         return Expr("call", pos, name, target=target, args=args)
 
@@ -197,7 +199,9 @@ class _Parser:
 def _literal(kind: str, text: str, pos: int) -> Expr:
     if kind == "int":
         unsigned = text[-1] in "uU"
-        return Expr("literal", pos, "uint" if unsigned else "int", int(text.rstrip("uU"), 0 if "x" in text.lower() else 10))
+        return Expr(
+            "literal", pos, "uint" if unsigned else "int", int(text.rstrip("uU"), 0 if "x" in text.lower() else 10)
+        )
     if kind == "float":
         return Expr("literal", pos, "double", float(text))
     prefix = re.match(r"[bBrR]*", text)

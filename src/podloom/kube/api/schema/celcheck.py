@@ -100,9 +100,7 @@ def _afford(name: str, cost: float, where: str, budget: _Budget) -> Iterable[Cau
     budget.observe(cost, where)
 
 
-def _compile(
-    text: str, variables: dict[str, Type], wanted: str, prefix: str, other: str
-) -> tuple[str, float]:
+def _compile(text: str, variables: dict[str, Type], wanted: str, prefix: str, other: str) -> tuple[str, float]:
     """The mistake in an expression ("" if none) and its greatest cost."""
     try:
         program(text)

@@ -157,7 +157,9 @@ class _Estimator:
         seen = [self.visit(operand, scope) for operand in operands]
         spent = sum(cost for cost, _ in seen)
         types = [t for _, t in seen]
-        sizes = [1 if t.kind in {"int", "uint", "double", "bool", "null", "timestamp", "duration"} else t.size for t in types]
+        sizes = [
+            1 if t.kind in {"int", "uint", "double", "bool", "null", "timestamp", "duration"} else t.size for t in types
+        ]
         name = e.name
         if name == "_?_:_":
             best = types[1] if sizes[1] >= sizes[2] else types[2]

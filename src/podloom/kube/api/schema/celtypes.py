@@ -91,7 +91,9 @@ class Checker:
             types = []
         types += [self.check(arg, scope) for arg in e.args]
         if name[0].isalpha():
-            if name not in _KNOWN and not (e.target is not None and e.target.kind == "ident" and e.target.name in _NAMESPACES):
+            if name not in _KNOWN and not (
+                e.target is not None and e.target.kind == "ident" and e.target.name in _NAMESPACES
+            ):
                 raise self._error(e.pos, f"undeclared reference to '{name}' (in container '')")
             return RESULTS.get(name, DYN)
         return self._operator(e, types)
@@ -145,7 +147,10 @@ def _agree(name: str, a: str, b: str) -> bool:
             {a, b} == {"timestamp", "duration"}
         )
     if name == "_-_":
-        return (a == b and a in {"int", "uint", "double", "timestamp", "duration"}) or (a, b) == ("timestamp", "duration")
+        return (a == b and a in {"int", "uint", "double", "timestamp", "duration"}) or (a, b) == (
+            "timestamp",
+            "duration",
+        )
     return a == b and a in _NUMBERS
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from podloom.kube.api.contract import Cause, Kind, Object, ResourceType, StatusError
-from podloom.kube.api.schema import managed, patch
+from podloom.kube.api.schema import managed, openapi, patch
 from podloom.kube.api.schema.clone import clone
 from podloom.kube.api.schema.crd import TYPE as CRD_TYPE
 from podloom.kube.api.schema.crd import CrdKind, settled, terminating
@@ -320,15 +320,18 @@ class Schemas:
 
     def openapi_v3_index(self) -> Object:
         """The body of /openapi/v3: paths -> serverRelativeURL with hash."""
-        raise NotImplementedError
+        return openapi.index(self._types, self._custom.values())
 
     def openapi_v3(self, path: str) -> Object | None:
         """The document of `api/v1` or `apis/apps/v1`; None if no such group version is served."""
-        raise NotImplementedError
+        return self._documents().v3(path)
 
     def openapi_v2(self) -> Object:
         """The swagger 2.0 document of /openapi/v2."""
-        raise NotImplementedError
+        return self._documents().v2()
+
+    def _documents(self) -> openapi.Documents:
+        return openapi.Documents(builtin(), self._types, tuple(self._custom.values()))
 
 
 def _load(body: bytes, media_type: str, kind: str) -> tuple[object, list[str]]:
