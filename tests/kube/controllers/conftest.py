@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -9,11 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from podloom.drivers.kube import Informer, KubeApi
 from podloom.drivers.pki import Authority, kubeconfig, signing_key
+from podloom.model.errors import Stale, Unavailable
+from podloom.model.kube import PODS, Object
 
 
 class ApiServer:
@@ -89,6 +95,58 @@ class Controllers:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+
+
+class Kubelets:
+    """What kubelets do, seen from the API: bound pods become Running and Ready, deleted ones go."""
+
+    def __init__(self, client: KubeApi, delay_s: float = 0.0) -> None:
+        self.client, self.delay_s = client, delay_s
+        self._informer = Informer(client, PODS, on_event=self._changed)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._addresses = itertools.count(1)
+
+    def _changed(self, kind: str, pod: Object, _old: Object | None) -> None:
+        if kind != "DELETED" and pod["spec"].get("nodeName"):
+            task = asyncio.create_task(self._serve(pod))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, pod: Object) -> None:
+        await asyncio.sleep(self.delay_s)
+        meta = pod["metadata"]
+        while True:
+            try:
+                if meta.get("deletionTimestamp"):
+                    await self.client.delete(PODS, meta["name"], meta["namespace"], grace_period_s=0, uid=meta["uid"])
+                elif pod.get("status", {}).get("phase") == "Pending":
+                    await self._make_ready(pod)
+                return
+            except Stale:
+                return
+            except Unavailable:
+                await asyncio.sleep(0.1)
+
+    async def _make_ready(self, pod: Object) -> None:
+        number = next(self._addresses)
+        ip = f"10.1.{number // 250}.{number % 250 + 1}"
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        conditions = [
+            {"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("Ready", "ContainersReady")
+        ]
+        status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions}
+        meta = pod["metadata"]
+        body = {"metadata": {"uid": meta["uid"]}, "status": status}
+        await self.client.patch(PODS, meta["name"], body, meta["namespace"], kind="strategic", subresource="status")
+
+    async def run(self) -> None:
+        await self._informer.run()
+
+
+@pytest.fixture
+def kubelets() -> type[Kubelets]:
+    """The class `Kubelets`: a client makes one, a task runs it."""
+    return Kubelets
 
 
 @pytest.fixture

@@ -79,7 +79,9 @@ async def make_ready(client: KubeClient, pod: Object, ip: str) -> None:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     conditions = [{"type": t, "status": "True", "lastTransitionTime": now} for t in ("Ready", "ContainersReady")]
     status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": conditions}
-    await client.patch(PODS, pod["metadata"]["name"], {"status": status}, "default", kind="strategic", subresource="status")
+    await client.patch(
+        PODS, pod["metadata"]["name"], {"status": status}, "default", kind="strategic", subresource="status"
+    )
 
 
 async def test_deployment_to_endpoints(api: Any, controllers: Any, client: KubeClient) -> None:
@@ -104,8 +106,12 @@ async def test_deployment_to_endpoints(api: Any, controllers: Any, client: KubeC
         return len(slices) == 1 and len(ready) == 4
 
     await until(all_ready)
-    endpoints = await until(lambda: client.get(ENDPOINTS, "web", "default"))
-    assert len(endpoints["subsets"][0]["addresses"]) == 4
+
+    async def all_listed() -> bool:
+        endpoints = await client.get(ENDPOINTS, "web", "default")
+        return len((endpoints.get("subsets") or [{}])[0].get("addresses") or ()) == 4
+
+    await until(all_listed)
     status = (await until(lambda: rolled_out(client, "web")))["status"]
     assert status["availableReplicas"] == 4
 

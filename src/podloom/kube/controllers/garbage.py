@@ -71,7 +71,8 @@ class GarbageCollector:
                 await asyncio.sleep(1.0)
                 continue
             try:
-                await asyncio.wait_for(self._rediscover.wait(), _DISCOVER_S)
+                async with asyncio.timeout(_DISCOVER_S):
+                    await self._rediscover.wait()
                 await asyncio.sleep(0.2)  # a definition becomes served a moment after it is stored
             except TimeoutError:
                 pass
@@ -87,7 +88,8 @@ class GarbageCollector:
             await self.cluster.drop(res)
         synced = [view.informer.synced.wait() for view in self._views.values()]
         try:
-            await asyncio.wait_for(asyncio.gather(*synced), 10.0)
+            async with asyncio.timeout(10.0):
+                await asyncio.gather(*synced)
         except TimeoutError:
             log.warning(
                 "garbage.unsynced",

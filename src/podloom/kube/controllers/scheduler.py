@@ -87,7 +87,8 @@ class Scheduler:
         try:
             while True:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), _LOOK_AGAIN_S)
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await self._wake.wait()
                 except TimeoutError:
                     self._retry_hopeless()
                 self._wake.clear()
