@@ -52,8 +52,15 @@ class FakeKernel:
             if missing:
                 failures[key] = kernel_error(missing, f"set {kind!r} {key[1:]} in namespace {netns!r}")
             else:
+                self._replaced(kind, netns, key, value)
                 self.world[kind][key] = value
         return failures
+
+    def _replaced(self, kind: Kind, netns: str, key: Key, value: Any) -> None:
+        """A pair between other ends is another pair: what hung on the old one goes with it."""
+        old = self.world[kind].get(key)
+        if kind is Kind.LINK and old and (old.peer_netns, old.peer_name) != (value.peer_netns, value.peer_name):
+            self.delete(kind, netns, {key: old})
 
     def _missing(self, kind: Kind, key: Key, value: Any) -> int:
         if kind is Kind.NETNS:
