@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 import dns.message
 import dns.rcode
@@ -65,8 +66,8 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Not asserted: the event loops' UDP transports are no subclasses of DatagramTransport.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(data, addr))
