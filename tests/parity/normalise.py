@@ -183,6 +183,8 @@ class Neutral:
             return "<time>"
         if key == "continue":
             return f"<token {token_parts(value)[1]!r}>" if value.startswith("eyJ2") else value
+        if key == "serverAddress":
+            return "<address>"
         if key in ("message", "token", "remaining"):
             return self._message(value)
         if key == "ca.crt" or value.startswith("PLACEHOLDER"):

@@ -79,9 +79,10 @@ def pod(name: str, **spec: Any) -> dict[str, Any]:
 
 def deployment(name: str, replicas: int) -> dict[str, Any]:
     labels = {"app": name}
+    container = {"name": "main", "image": "registry.k8s.io/pause:3.10", "ports": [{"containerPort": 8080}]}
     template = {
         "metadata": {"labels": labels},
-        "spec": {"containers": [{"name": "main", "image": "registry.k8s.io/pause:3.10"}]},
+        "spec": {"containers": [container]},
     }
     return {
         "apiVersion": "apps/v1",
@@ -91,22 +92,52 @@ def deployment(name: str, replicas: int) -> dict[str, Any]:
     }
 
 
+_APPLIED = (
+    '{"apiVersion":"v1","kind":"Node","metadata":{"annotations":{},"labels":{"kubernetes.io/hostname":"node-a",'
+    '"kubernetes.io/os":"linux"},"name":"node-a"}}\n'
+)
 NODE_A = {
     "apiVersion": "v1",
     "kind": "Node",
-    "metadata": {"name": "node-a", "labels": {"kubernetes.io/hostname": "node-a"}},
+    "metadata": {
+        "name": "node-a",
+        "labels": {"kubernetes.io/hostname": "node-a", "kubernetes.io/os": "linux"},
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": _APPLIED},
+    },
 }
-
 NODE_STATUS = {
     "status": {
         "capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"},
         "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
-        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ok"}],
+        "addresses": [{"type": "InternalIP", "address": "192.0.2.11"}],
+        "nodeInfo": {
+            "kubeletVersion": "v1.36.2",
+            "osImage": "fake",
+            "kernelVersion": "x",
+            "architecture": "amd64",
+            "operatingSystem": "linux",
+            "containerRuntimeVersion": "fake://1",
+        },
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "KubeletReady",
+                "message": "ok",
+                "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+        ],
     }
 }
+LEASE = {
+    "metadata": {"name": "node-a", "namespace": "kube-node-lease"},
+    "spec": {"holderIdentity": "node-a", "leaseDurationSeconds": 3600, "renewTime": "2099-01-01T00:00:00.000000Z"},
+}
 NODE_STEPS = [
-    post("/api/v1/nodes", NODE_A),
-    patch("/api/v1/nodes/node-a/status", NODE_STATUS, headers=STRATEGIC),
+    post("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", LEASE, may_fail=True),
+    post("/api/v1/nodes", NODE_A, headers=JSON | {"User-Agent": "kubectl-client-side-apply/x"}, may_fail=True),
+    patch("/api/v1/nodes/node-a/status", NODE_STATUS, headers=STRATEGIC | {"User-Agent": "kubectl-patch/x"}),
 ]
 
 
@@ -123,33 +154,268 @@ def when(path: str, **wanted: Any) -> Step:
 _CRUD = "/api/v1/namespaces/crud"
 _D1 = "/apis/apps/v1/namespaces/crud/deployments/d1"
 
+_PATCH = "/api/v1/namespaces/patch"
+_LW = "/api/v1/namespaces/lw"
+_LW_APPS = "/apis/apps/v1/namespaces/lw"
+_SVC = "/api/v1/namespaces/svc"
+_DS = "/api/v1/namespaces/ds"
+_WEB = {"app": "web"}
+
+
+def config_map(name: str, labels: dict[str, str] | None = None, data: dict[str, str] | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {"metadata": {"name": name} | ({"labels": labels} if labels else {})}
+    return found | ({"data": data} if data else {})
+
+
+def service(name: str, **spec: Any) -> Step:
+    return post(f"{_LW}/services", {"metadata": {"name": name}, "spec": spec})
+
+
+def _c(i: int) -> Step:
+    labels = {"n": str(i)} | ({"even": "y"} if i % 2 == 0 else {})
+    return post(f"{_LW}/configmaps", config_map(f"c{i}", labels, {"i": str(i)}))
+
+
+_PA_STATUS = {
+    "status": {
+        "phase": "Running",
+        "podIP": "10.244.7.7",
+        "podIPs": [{"ip": "10.244.7.7"}],
+        "startTime": "2026-01-01T00:00:00Z",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [
+            {
+                "name": "main",
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+                "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}},
+                "ready": True,
+                "restartCount": 2,
+                "image": "registry.k8s.io/pause:3.10",
+                "imageID": "x",
+            }
+        ],
+    }
+}
+_DS_BODY = {
+    "metadata": {"name": "ds"},
+    "spec": {
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {
+            "metadata": {"labels": {"a": "b"}},
+            "spec": {"nodeSelector": {"disk": "ssd"}, "containers": [{"name": "c", "image": "i:1"}]},
+        },
+    },
+}
+_EVENT = {
+    "metadata": {"name": "e1"},
+    "involvedObject": {"kind": "Pod", "namespace": "lw", "name": "pa"},
+    "reason": "Why",
+    "message": "msg",
+    "type": "Normal",
+    "source": {"component": "x"},
+    "firstTimestamp": "2026-01-01T00:00:00Z",
+    "lastTimestamp": "2026-01-01T00:00:00Z",
+    "count": 3,
+}
+
+
+def _column(name: str, type_: str, path: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": type_, "jsonPath": path, **more}
+
+
+_GEARS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "gears.lw.example.com"},
+    "spec": {
+        "group": "lw.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "gears", "singular": "gear", "kind": "Gear", "shortNames": ["gr"]},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "additionalPrinterColumns": [
+                    _column("Teeth", "integer", ".spec.teeth", description="Number of teeth"),
+                    _column("Label", "string", ".spec.label", priority=1),
+                    _column("OK", "boolean", ".spec.ok"),
+                    _column("Made", "date", ".spec.made"),
+                    _column("Age", "date", ".metadata.creationTimestamp"),
+                ],
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {
+                                "type": "object",
+                                "properties": {
+                                    "teeth": {"type": "integer"},
+                                    "label": {"type": "string"},
+                                    "ok": {"type": "boolean"},
+                                    "made": {"type": "string"},
+                                },
+                            }
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+_GEAR_PATH = "/apis/lw.example.com/v1/namespaces/lw/gears"
+
+
+def _gear(name: str, **spec: Any) -> Step:
+    body: dict[str, Any] = {"apiVersion": "lw.example.com/v1", "kind": "Gear", "metadata": {"name": name}}
+    return post(_GEAR_PATH, body | ({"spec": spec} if spec else {}))
+
+
+_LW_TABLES = [
+    service("svc", selector=_WEB, ports=[{"port": 80, "targetPort": 8080}]),
+    service(
+        "np",
+        type="NodePort",
+        selector=_WEB,
+        ports=[{"name": "a", "port": 80}, {"name": "b", "port": 53, "protocol": "UDP"}],
+    ),
+    service("ext", type="ExternalName", externalName="example.com"),
+    service("headless", clusterIP="None", selector=_WEB),
+    service("lb", type="LoadBalancer", externalIPs=["192.0.2.9"], ports=[{"port": 80}]),
+    post(f"{_LW_APPS}/deployments", deployment("dd", 2)),
+    post(
+        "/apis/networking.k8s.io/v1/namespaces/lw/networkpolicies",
+        {"metadata": {"name": "np1"}, "spec": {"podSelector": {"matchLabels": _WEB}}},
+    ),
+    post(
+        "/apis/networking.k8s.io/v1/namespaces/lw/networkpolicies",
+        {"metadata": {"name": "np2"}, "spec": {"podSelector": {}}},
+    ),
+    post(f"{_LW_APPS}/daemonsets", _DS_BODY),
+    post(
+        "/apis/coordination.k8s.io/v1/namespaces/lw/leases",
+        {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}},
+    ),
+    post(f"{_LW}/events", _EVENT),
+    patch(f"{_LW}/pods/pa/status", _PA_STATUS, headers=STRATEGIC),
+    post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", _GEARS),
+    Step("GET", _GEAR_PATH, None, {"Accept": "application/json"}, lambda status, _: status == 200),
+    when(f"{_LW_APPS}/deployments/dd", observedGeneration=1, replicas=2, unavailableReplicas=2, updatedReplicas=2),
+    _gear("g1", teeth=12, label="big", ok=True, made="2026-01-01T00:00:00Z"),
+    _gear("g2"),
+]
+
+_W = {"w": "1"}
+
+
+def _life(name: str) -> list[Step]:
+    """Create, change and delete a config map, as during most recorded watches."""
+    return [
+        post(f"{_LW}/configmaps", config_map(name, _W)),
+        patch(f"{_LW}/configmaps/{name}", {"data": {"a": "1"}}),
+        delete(f"{_LW}/configmaps/{name}"),
+    ]
+
+
+_BAD_NAMES = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "wids.crd.example.com"},
+    "spec": {
+        "group": "crd.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "wids", "singular": "wid", "kind": "Wid", "shortNames": ["wd"]},
+        "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+        ],
+    },
+}
+
+
+def es_pod(name: str) -> Step:
+    ports = [{"name": "http", "containerPort": 8080}]
+    spec = {"nodeName": "node-a", "containers": [{"name": "m", "image": "i:1", "ports": ports}]}
+    meta = {"name": name, "labels": {"app": "es"}}
+    return post(f"{_SVC}/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+
 SETUPS: dict[str, dict[int, list[Step]]] = {
     "crud.json": {
         0: NODE_STEPS,
         2: in_namespace("crud"),
-        38: [post(f"{_CRUD}/configmaps", {"metadata": {"name": f"dc{i}", "labels": {"dc": "y"}}}) for i in range(3)],
+        38: [post(f"{_CRUD}/configmaps", config_map(f"dc{i}", {"dc": "y"})) for i in range(3)],
         75: [when(_D1, observedGeneration=1, replicas=2, unavailableReplicas=2)],
         85: [when(_D1, observedGeneration=3, replicas=1)],
         87: [when(_D1, observedGeneration=4)],
         88: [post("/apis/apps/v1/namespaces/crud/deployments", deployment("d3", 1))],
         149: namespace("nsdel"),
     },
-    "errors.json": {0: namespace("err")},
-    "patch.json": {0: namespace("patch")},
-    "list-watch.json": {0: namespace("lw")},
-    "crd.json": {0: namespace("crd")},
-    "services.json": {2: namespace("svc")},
+    "errors.json": {
+        0: namespace("err"),
+        11: [patch("/api/v1/namespaces/err/configmaps/c", {"data": {"x": "1"}})],
+        88: [post("/api/v1/namespaces/err/configmaps", config_map(f"p{i}")) for i in range(4)],
+    },
+    "patch.json": {
+        0: [
+            *namespace("patch"),
+            post(f"{_PATCH}/configmaps", config_map("c", {"a": "1"}, {"k": "v", "gone": "x"})),
+            post("/apis/apps/v1/namespaces/patch/deployments", deployment("d", 0)),
+            when("/apis/apps/v1/namespaces/patch/deployments/d", observedGeneration=1),
+        ],
+        63: namespace("patch2"),
+    },
+    "list-watch.json": {
+        0: [
+            *NODE_STEPS,
+            *namespace("lw"),
+            *(_c(i) for i in range(5)),
+            post(f"{_LW}/pods", pod("pa", nodeName="node-a")),
+            post(f"{_LW}/pods", pod("pb", schedulerName="none")),
+        ],
+        49: [patch(f"{_LW}/configmaps/c0", {"data": {"later": "1"}})],
+        62: _LW_TABLES,
+        97: [post(f"{_LW}/configmaps", config_map("w2", _W))],
+    },
+    "crd.json": {
+        0: namespace("crd"),
+        72: [post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", _BAD_NAMES)],
+        75: [
+            patch(
+                "/apis/crd.example.com/v1/namespaces/crd/widgets/w2", {"metadata": {"finalizers": ["example.com/hold"]}}
+            )
+        ],
+        79: [patch("/apis/crd.example.com/v1/namespaces/crd/widgets/w2", {"metadata": {"finalizers": None}})],
+    },
+    "services.json": {0: NODE_STEPS, 2: namespace("svc"), 78: [es_pod("e2")]},
     "services-dualstack.json": {2: namespace("ds"), 39: namespace("ds8")},
 }
 
-DURING: dict[str, dict[int, list[Step]]] = {}
+_CM = f"{_LW}/configmaps"
+DURING: dict[str, dict[int, list[Step]]] = {
+    "list-watch.json": {
+        96: _life("w1"),
+        98: [
+            patch(f"{_CM}/w2", {"metadata": {"labels": {"w": "2"}}}),
+            patch(f"{_CM}/w2", {"metadata": {"labels": {"w": "1"}}}),
+        ],
+        99: [delete(f"{_CM}/w2")],
+        100: _life("w3"),
+        101: _life("w4"),
+        102: _life("w5"),
+        106: _life("w6"),
+        107: _life("w7"),
+        108: [patch(f"{_GEAR_PATH}/g2", {"spec": {"teeth": 3}}), delete(f"{_GEAR_PATH}/g2")],
+        110: [delete(f"{_LW}/pods/pa"), delete(f"{_LW}/pods/pa?gracePeriodSeconds=0")],
+    }
+}
 
 # Seconds to wait for controllers.
 PATIENCE: dict[str, dict[int, float]] = {
     "crud.json": dict.fromkeys((6, 51, 75, 76, 77, 78, 79, 101, 146, 151, 153), 4.0),
-    "crd.json": dict.fromkeys((2, 4, 5, 6, 7, 69, 72, 76, 78, 79, 80), 3.0),
-    "services.json": dict.fromkeys((76, 78, 81, 82, 83, 84, 87, 90, 92, 94, 96), 4.0),
-    "services-dualstack.json": dict.fromkeys((24, 26, 27, 28, 29, 30), 4.0),
+    "list-watch.json": dict.fromkeys((62, 65, 66, 70, 71, 72, 73, 76), 2.0),
+    "crd.json": dict.fromkeys((2, 4, 5, 6, 7, 69, 72, 76, 78, 79, 80), 2.0),
+    "services.json": dict.fromkeys((76, 78, 81, 82, 83, 84, 87, 90, 92, 94, 96), 3.0),
+    "services-dualstack.json": dict.fromkeys((24, 26, 27, 28, 29, 30), 3.0),
 }
 
 

@@ -6,18 +6,19 @@ repeated deletes may only shorten the wait (Kubernetes "Garbage Collection", "Fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from podloom.kube.api import errors
 from podloom.kube.api.bodies import decode
-from podloom.kube.api.contract import Context, Kind, Object, ResourceType
+from podloom.kube.api.contract import Context, Kind, Object, ResourceType, Write
 from podloom.kube.api.core import Api, Reply, Request
-from podloom.kube.api.create import commit
+from podloom.kube.api.create import commit, steps_of
 from podloom.kube.api.options import DeleteOptions, ListOptions, delete_options, list_options
 from podloom.kube.api.output import ListMeta, render_list
 from podloom.kube.api.read import scope, selectors
 from podloom.kube.api.registry import Served
-from podloom.kube.api.state import Record
+from podloom.kube.api.state import Record, Step
 from podloom.kube.api.update import may_go
 
 _OPTIONS_TYPE = ResourceType("", "v1", "deleteoptions", "deleteoptions", "DeleteOptions", False)
@@ -100,14 +101,26 @@ async def _delete_now_or_later(
     unmarked = dict(obj, metadata=dict(obj["metadata"]))
     changed = _mark(served, obj, options, grace)
     if may_go(served, obj):
+        graceful = type(served.kind).graceful_delete_s is not Kind.graceful_delete_s
         if not ctx.dry_run:
             extra = served.kind.after_delete(obj, ctx)
-            await commit(api, served, record.namespace, record.name, None, extra)
-        graceful = type(served.kind).graceful_delete_s is not Kind.graceful_delete_s
+            marked = obj if graceful and changed else None
+            await commit_removal(api, served, record, marked, extra)
         return True, obj if graceful else unmarked
     if changed and not ctx.dry_run:
         await commit(api, served, record.namespace, record.name, obj)
     return False, obj
+
+
+async def commit_removal(
+    api: Api, served: Served, record: Record, marked: Object | None, extra: Sequence[Write]
+) -> None:
+    """Remove a record in one transaction; watchers of graceful kinds see the marked object first."""
+    steps = [Step(record.key, api.to_store(served, marked))] if marked is not None else []
+    _, done = api.state.decide([*steps, Step(record.key, None), *steps_of(api, list(extra))])
+    if marked is not None:
+        marked["metadata"]["resourceVersion"] = str(steps[0].obj["metadata"]["resourceVersion"]) if steps[0].obj else ""
+    await done
 
 
 def _mark(served: Served, obj: Object, options: DeleteOptions, grace: int) -> bool:

@@ -118,7 +118,7 @@ class State:
         self.tables: dict[str, Table] = {}
         self.head_revision = FIRST_REVISION
         self.revision = FIRST_REVISION  # visible
-        self.compacted = 0
+        self.compacted = FIRST_REVISION
         self._events: deque[Event] = deque()
 
     def open(self) -> None:
@@ -132,7 +132,7 @@ class State:
             self._set_head(key, record)
             self.table(key[0]).put(record)
         self.revision = self.head_revision = max(snapshot.revision, FIRST_REVISION)
-        self.compacted = snapshot.compacted
+        self.compacted = max(snapshot.compacted, FIRST_REVISION)
         current: dict[Key, Record | None] = {}
         undone: list[Event] = []
         for rv, key, at, before in reversed(snapshot.events):
