@@ -38,6 +38,10 @@ class PodRuntime:
         """The newest container of that name, in one sandbox when given."""
         return next((c for c in self.containers if c.name == name and sandbox_id in ("", c.sandbox_id)), None)
 
+    def next_attempt(self, name: str) -> int:
+        """One more than any container of that name had: the runtime reserves names by attempt."""
+        return 1 + max((c.restart_count for c in self.containers if c.name == name), default=-1)
+
     def previous(self, name: str) -> Container | None:
         """The one before the newest."""
         found = [c for c in self.containers if c.name == name]
@@ -139,7 +143,7 @@ def _plan_start(plan: _Plan, name: str, last: Container, *, init: bool) -> None:
     if delay and until > plan.now_ns:
         plan.waiting.append(Waiting(name, until, delay))
     else:
-        plan.start.append(Start(name, last.restart_count + 1, level, init))
+        plan.start.append(Start(name, plan.runtime.next_attempt(name), level, init))
 
 
 def _unhealthy(container: Object, running: Container, health: Health | None) -> str:
@@ -168,7 +172,6 @@ def needs_sandbox(pod: Object, runtime: PodRuntime) -> bool:
 
 def _sandbox_actions(pod: Object, runtime: PodRuntime) -> Actions:
     policy = pod["spec"].get("restartPolicy") or "Always"
-    newest = runtime.sandbox
     if policy == "Never" and runtime.containers:
         return Actions()
     if policy == "OnFailure":
@@ -177,7 +180,7 @@ def _sandbox_actions(pod: Object, runtime: PodRuntime) -> Actions:
             return Actions()
     return Actions(
         stop_sandboxes=tuple(one.id for one in runtime.sandboxes if one.ready),
-        create_sandbox=newest.attempt + 1 if newest else 0,
+        create_sandbox=1 + max((one.attempt for one in runtime.sandboxes), default=-1),
     )
 
 
@@ -215,7 +218,7 @@ def _plan_start_new_sandbox(plan: _Plan, name: str, before: Container | None, *,
     if before is None:
         plan.start.append(Start(name, 0, 0, init))
     else:
-        plan.start.append(Start(name, before.restart_count + 1, backoff(before)[1], init))
+        plan.start.append(Start(name, plan.runtime.next_attempt(name), backoff(before)[1], init))
 
 
 def _plan_mains(plan: _Plan) -> None:
