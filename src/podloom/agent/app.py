@@ -61,6 +61,7 @@ class Agent:
         self.pods = Pods(self.book, self.dataplane, mtu=self._mtu, netns_exists=netns_exists)
         self.table = Loop("table", self._apply_table, settle_s=0.02, resync_s=settings.resync_s, retry_s=2.0)
         self.inputs = Inputs(settings.node_name, self.book, self._inputs_changed)
+        self.table_ready = False
         self.verbs = _Timed(self.pods, trouble=self.trouble, before_add=self._before_add)
         self.spool = Spool(settings.spool, self.verbs)
         self.server = PluginServer(settings.socket, self.verbs)
@@ -74,7 +75,7 @@ class Agent:
         """Why pods cannot be added, or ""."""
         if self.primary is None:
             return "the node has no primary interface yet"
-        return self.inputs.trouble()
+        return self.inputs.trouble() or ("" if self.table_ready else "the node's nftables table is not in place yet")
 
     async def run(self) -> None:
         """Serve until a signal; requests in work are ended first."""
@@ -108,6 +109,8 @@ class Agent:
             native_path("azure-vnet"), self.settings.plugin_dir, self.settings.reference_dir
         )
         self.drift.start()
+        with suppress(PodloomError):
+            await self._apply_table()
         await self.server.start()
         await self.spool.drain()
         if self.settings.listen:
@@ -168,6 +171,7 @@ class Agent:
             log.warning("table.failed", error=error.message)
         if errors:
             return False
+        self.table_ready = True
         if not self.trouble() and install_conflist(self.settings.conflist_dir, portmap=self._portmap):
             log.info("conflist.written", folder=str(self.settings.conflist_dir))
         return True
