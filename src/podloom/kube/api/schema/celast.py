@@ -15,7 +15,8 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
       | (?P<float>\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\.\d+(?:[eE][+-]?\d+)?)
       | (?P<int>0[xX][0-9a-fA-F]+[uU]?|\d+[uU]?)
-      | (?P<string>[bBrR]{0,2}(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+      | (?P<string>[bBrR]{0,2}(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|\'\'\'(?:[^\\]|\\.)*?\'\'\'
+                              |"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<op>\|\||&&|==|!=|<=|>=|[-+*/%<>!?:.,()\[\]{}])""",
     re.VERBOSE | re.DOTALL,
@@ -32,8 +33,8 @@ class CelSyntaxError(Exception):
 class Expr:
     """A node: kind is literal, ident, select, test (has), call, list, map or loop; pos its offset in the text.
 
-    literal: value; ident: name; select and test: args[0].name; call: name, target, args; loop: name is the macro, target
-    the range, value its variables, args the bodies.
+    literal: value; ident: name; select and test: name of target's field; call: name, target, args; loop: name is the
+    macro, target the range, value its variables, args the bodies.
     """
 
     kind: str

@@ -156,7 +156,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "find": _find,
     "findAll": _find_all,
     "isSorted": lambda items: all(items[i] <= items[i + 1] for i in range(len(items) - 1)),
-    "sum": lambda items: sum(items),
+    "sum": sum,
     "indexOf": _index_of,
     "lastIndexOf": _last_index_of,
     "ip": lambda value: _ip(str(ipaddress.ip_interface(value).ip)),

@@ -98,16 +98,16 @@ def settled(crd: Object, others: Sequence[Object], now: str) -> Object | None:
     names, refusal = _names(spec["names"], accepted, peers)
     conditions = [dict(c) for c in status.get("conditions") or ()]
     if refusal is None:
-        _set(conditions, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
+        _set(conditions, "NamesAccepted", "True", ("NoConflicts", "no conflicts found"), now)
     else:
-        _set(conditions, "NamesAccepted", "False", refusal[0], refusal[1], now)
+        _set(conditions, "NamesAccepted", "False", refusal, now)
     established = next((c for c in conditions if c["type"] == "Established"), None)
     if established is None or established["status"] != "True":
         if refusal is None:
             text = "the initial names have been accepted"
-            _set(conditions, "Established", "True", "InitialNamesAccepted", text, now)
+            _set(conditions, "Established", "True", ("InitialNamesAccepted", text), now)
         elif established is None:
-            _set(conditions, "Established", "False", "NotAccepted", "not all names are accepted", now)
+            _set(conditions, "Established", "False", ("NotAccepted", "not all names are accepted"), now)
     _approval(crd, conditions, now)
     if names == _shown(accepted) and conditions == (status.get("conditions") or []):
         return None
@@ -118,7 +118,7 @@ def terminating(crd: Object, status: str, reason: str, message: str, now: str) -
     """crd with the condition Terminating."""
     before = crd.get("status") or {}
     conditions = [dict(c) for c in before.get("conditions") or ()]
-    _set(conditions, "Terminating", status, reason, message, now)
+    _set(conditions, "Terminating", status, (reason, message), now)
     return {**crd, "status": {**before, "conditions": conditions}}
 
 
@@ -171,12 +171,13 @@ def _approval(crd: Object, conditions: list[Object], now: str) -> None:
     kind = "KubernetesAPIApprovalPolicyConformant"
     if value.startswith("unapproved"):
         text = f'not approved: "{value}"'
-        _set(conditions, kind, "False", "UnapprovedAnnotation", text, now)
+        _set(conditions, kind, "False", ("UnapprovedAnnotation", text), now)
     elif value:
-        _set(conditions, kind, "True", "ApprovedAnnotation", f"approved in {value}", now)
+        _set(conditions, kind, "True", ("ApprovedAnnotation", f"approved in {value}"), now)
 
 
-def _set(conditions: list[Object], kind: str, status: str, reason: str, message: str, now: str) -> None:
+def _set(conditions: list[Object], kind: str, status: str, why: tuple[str, str], now: str) -> None:
+    reason, message = why
     wanted: dict[str, Any] = {"type": kind, "status": status, "reason": reason, "message": message}
     for condition in conditions:
         if condition["type"] == kind:

@@ -304,6 +304,12 @@ def _structural(schema: Schema, path: str, level: str) -> Iterable[Cause]:
         yield forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")
     if schema.get(EMBEDDED) and kind != "object":
         yield invalid(f"{path}.type", kind, "must be object if x-kubernetes-embedded-resource is true")
+    yield from _unsupported_parts(schema, path)
+    yield from _combinations(schema, path)
+    yield from _list_type(schema, path, kind)
+
+
+def _unsupported_parts(schema: Schema, path: str) -> Iterable[Cause]:
     for key in ("$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id"):
         if schema.get(key):
             yield forbidden(f"{path}.{key}", f"{key} is not supported")
@@ -311,8 +317,6 @@ def _structural(schema: Schema, path: str, level: str) -> Iterable[Cause]:
         yield forbidden(
             f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         )
-    yield from _combinations(schema, path)
-    yield from _list_type(schema, path, kind)
 
 
 def _combinations(schema: Schema, path: str) -> Iterable[Cause]:

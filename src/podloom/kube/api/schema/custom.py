@@ -273,10 +273,10 @@ def _cell(kind: str, found: list[Any], now: str) -> Any:
         return _text(value)
     if kind == "date":
         return _age(value, now) if isinstance(value, str) else "<invalid>"
-    good: dict[str, tuple[type, ...]] = {"integer": (int, float), "number": (int, float), "boolean": (bool,)}
-    if not isinstance(value, good.get(kind, ())):
-        return None
-    return int(value) if kind == "integer" else value
+    good: dict[str, tuple[type, ...]] = {"number": (int, float), "boolean": (bool,)}
+    if kind == "integer" and isinstance(value, (int, float)):
+        return int(value)
+    return value if isinstance(value, good.get(kind, ())) else None
 
 
 def _age(value: str, now: str) -> str:

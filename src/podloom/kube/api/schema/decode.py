@@ -60,7 +60,7 @@ class Decoder:
         fields = node.fields
         name = node.go.rpartition(".")[2]
         dropped = None
-        for key, part in value.items():
+        for key, sent in value.items():
             field = fields.get(key)
             below = f"{path}.{key}" if path else key
             if field is None:
@@ -68,10 +68,12 @@ class Decoder:
                     self.unknown.append(below)
                     dropped = [*dropped, key] if dropped else [key]
                 continue
-            if part is not None:
-                part = self._walk(field.node, part, below, name, f"{go_path}.{key}" if go_path else key)
-                value[key] = part
-            if part is None or (field.letter == "z" and _empty(part)):
+            if sent is None:
+                dropped = [*dropped, key] if dropped else [key]
+                continue
+            part = self._walk(field.node, sent, below, name, f"{go_path}.{key}" if go_path else key)
+            value[key] = part
+            if part is None or (field.letter == "z" and not part):
                 dropped = [*dropped, key] if dropped else [key]
         if dropped:
             for key in dropped:
@@ -105,32 +107,25 @@ class Decoder:
         return value
 
 
-def _empty(value: Any) -> bool:
-    return not value and value is not None
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "number": (int, float),
+    "intorstring": (int, str),
+}
 
 
 def _scalar(node: Node, value: Any, owner: str, go_path: str) -> Any:
     kind = node.kind
-    if kind == "string":
-        if type(value) is str:
-            return value
-    elif kind == "boolean":
-        if type(value) is bool:
-            return value
-    elif kind == "integer":
-        if type(value) is int and -_BOUNDS[node.go] <= value < _BOUNDS[node.go]:
-            return value
-    elif kind == "number":
-        if type(value) in (int, float):
-            return value
-    elif kind == "quantity":
+    if type(value) in _PLAIN.get(kind, ()):
+        return value
+    if kind == "integer" and type(value) is int and -_BOUNDS[node.go] <= value < _BOUNDS[node.go]:
+        return value
+    if kind == "quantity":
         return _quantity(value)
-    elif kind == "intorstring":
-        if type(value) in (int, str):
-            return value
-    elif kind == "time":
+    if kind == "time":
         return _time(node, value, owner, go_path)
-    elif type(value) is str:
+    if kind == "bytes" and type(value) is str:
         return _base64(value)
     raise _mismatch(value, node, owner, go_path)
 

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from podloom.kube.api.contract import Cause, Object, StatusError
 from podloom.kube.api.schema.decode import zero
 from podloom.kube.api.schema.fieldset import (
     Trie,
+    is_member,
     path_text,
     paths,
     recursive_difference,
@@ -29,6 +32,7 @@ from podloom.kube.api.schema.nodes import Node
 from podloom.kube.api.schema.typed import check, compare, field_set, merge, remove
 
 MAX_UPDATE_MANAGERS = 10
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _STRIP: Trie = {
     "f:apiVersion": {},
     "f:kind": {},
@@ -271,7 +275,7 @@ class Conflicts(Exception):
 
 
 def apply(
-    node: Node, live: Object, config: Object, writer: Writer, force: bool, ignored: Trie
+    node: Node, live: Object, config: Object, writer: Writer, *, force: bool, ignored: Trie
 ) -> tuple[Object | None, Managers]:
     """The object after applying config to live (None: no change), and the managers then.
 
@@ -290,7 +294,7 @@ def apply(
     if last is not None and last.fields:
         everyone = [applied, *(entry.fields for entry in claims.values())]
         merged = _pruned(node, merged, everyone, last.fields)
-    out = _taken(node, live, merged, claims, me, force, ignored)
+    out = _taken(_changes(node, live, merged, ignored), claims, me, force)
     if not own:
         out.pop(me, None)
     if merged == live:
@@ -298,6 +302,62 @@ def apply(
     if me in out:
         out[me] = Entry(own, writer.version, writer.now)
     return merged, out
+
+
+def migrating_apply(
+    node: Node, live: Object, config: Object, writer: Writer, *, force: bool, ignored: Trie
+) -> tuple[Object | None, Managers]:
+    """`apply` for the manager kubectl, which takes over from its own client-side apply.
+
+    Conflicts on fields that still have the value of the last-applied annotation are no conflicts; the annotation, where
+    there is one, follows the applied configuration, so that either way of applying can go on.
+    """
+    try:
+        result, managers = apply(node, live, config, writer, force=force, ignored=ignored)
+    except Conflicts as found:
+        own = _last_applied(node, live)
+        left = [c for c in found.conflicts if not _has(own, c.path)]
+        if left:
+            raise Conflicts(left) from found
+        result, managers = apply(node, live, config, writer, force=True, ignored=ignored)
+    merged = result if result is not None else live
+    annotations = merged["metadata"].get("annotations") or {}
+    if annotations.get(LAST_APPLIED):
+        text = _configuration_text(config)
+        if annotations[LAST_APPLIED] != text:
+            meta = {**merged["metadata"], "annotations": {**annotations, LAST_APPLIED: text}}
+            result = {**merged, "metadata": meta}
+    return result, managers
+
+
+def _last_applied(node: Node, live: Object) -> Trie:
+    """The fields of the last-applied annotation that the live object still has as they were applied."""
+    text = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        config = orjson.loads(text or "")
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(config, dict) or config.get("apiVersion") != live.get("apiVersion") or check(node, config):
+        return {}
+    removed, changed = compare(node, config, live)
+    return root_difference(field_set(node, config), root_union(removed or {}, changed or {}))
+
+
+def _has(trie: Trie, path: tuple[str, ...]) -> bool:
+    for element in path:
+        if element not in trie:
+            return False
+        trie = trie[element]
+    return is_member(trie)
+
+
+def _configuration_text(config: Object) -> str:
+    """The configuration as the annotation holds it, without the annotation itself."""
+    meta = config.get("metadata") or {}
+    if LAST_APPLIED in (meta.get("annotations") or {}):
+        kept = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
+        config = {**config, "metadata": {**meta, "annotations": kept}}
+    return orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode() + "\n"
 
 
 def _without_managed_fields(obj: Object) -> Object:
@@ -314,10 +374,8 @@ def _before_first_apply(node: Node, live: Object, writer: Writer) -> Managers:
     return {before.manager: Entry(own, writer.version, writer.now)} if own else {}
 
 
-def _taken(
-    node: Node, live: Object, merged: Object, claims: Managers, me: Manager, force: bool, ignored: Trie
-) -> Managers:
-    removed, changed = _changes(node, live, merged, ignored)
+def _taken(changes: tuple[Trie, Trie], claims: Managers, me: Manager, force: bool) -> Managers:
+    removed, changed = changes
     conflicts = []
     for manager in sorted(claims, key=lambda m: (m.name, m.operation, m.version, m.subresource)):
         if manager != me:

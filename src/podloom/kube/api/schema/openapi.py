@@ -24,21 +24,22 @@ _EXTRA = (".well-known/openid-configuration", "api", "apis", "openid/v1/jwks", "
 _KINDS_OF_DELETE = f"{META}.DeleteOptions"
 _QUERY: dict[str, tuple[str, str]] = {
     "pretty": ("string", "If 'true', then the output is pretty printed."),
-    "dryRun": ("string", "When present, indicates that modifications should not be persisted. Valid values are: - All: all dry run stages will be processed"),
-    "fieldManager": ("string", "fieldManager is a name associated with the actor or entity that is making these changes."),
-    "fieldValidation": ("string", "fieldValidation instructs the server on how to handle objects in the request containing unknown or duplicate fields. Valid values are: - Ignore - Warn - Strict"),
-    "force": ("boolean", "Force is going to \"force\" Apply requests. It means user will re-acquire conflicting fields owned by other people."),
-    "labelSelector": ("string", "A selector to restrict the list of returned objects by their labels. Defaults to everything."),
-    "fieldSelector": ("string", "A selector to restrict the list of returned objects by their fields. Defaults to everything."),
-    "limit": ("integer", "limit is a maximum number of responses to return for a list call."),
-    "continue": ("string", "The continue option should be set when retrieving more results from the server."),
-    "resourceVersion": ("string", "resourceVersion sets a constraint on what resource versions a request may be served from."),
-    "resourceVersionMatch": ("string", "resourceVersionMatch determines how resourceVersion is applied to list calls."),
+    "dryRun": ("string", "Whether modifications are persisted. Valid values are: - All: all stages, nothing stored"),
+    "fieldManager": ("string", "The name associated with the actor or entity that is making these changes."),
+    "fieldValidation": ("string", "What to do with unknown or duplicate fields: Ignore, Warn or Strict."),
+    "force": ("boolean", "Whether an Apply takes over fields owned by others."),
+    "labelSelector": ("string", "A selector to restrict the list of returned objects by their labels."),
+    "fieldSelector": ("string", "A selector to restrict the list of returned objects by their fields."),
+    "allowWatchBookmarks": ("boolean", "Whether the watch sends BOOKMARK events."),
+    "limit": ("integer", "The maximum number of objects of a list."),
+    "continue": ("string", "The token of a former list to go on from."),
+    "resourceVersion": ("string", "What resource versions a request may be served from."),
+    "resourceVersionMatch": ("string", "How resourceVersion is applied to lists."),
     "timeoutSeconds": ("integer", "Timeout for the list/watch call."),
-    "watch": ("boolean", "Watch for changes to the described resources and return them as a stream of add, update, and remove notifications."),
+    "watch": ("boolean", "Watch for changes and return them as a stream of notifications."),
     "gracePeriodSeconds": ("integer", "The duration in seconds before the object should be deleted."),
     "propagationPolicy": ("string", "Whether and how garbage collection will be performed."),
-}  # fmt: skip
+}
 _LIST = ("allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
          "resourceVersionMatch", "timeoutSeconds", "watch")  # fmt: skip
 _WRITE = ("dryRun", "fieldManager", "fieldValidation")
@@ -182,6 +183,7 @@ class _Operations:
         self._name = name
         self._prefix = prefix
         self._verbs = verbs or rtype.verbs
+        self._patches = [kind for kind in _PATCH_TYPES if not (rtype.custom and "strategic" in kind)]
         self._gvk = gvk or {"group": rtype.group, "kind": rtype.kind, "version": rtype.version}
 
     def collection(self) -> Object:
@@ -214,12 +216,12 @@ class _Operations:
             "x-kubernetes-group-version-kind": self._gvk,
         }
         if body:
-            kinds = _PATCH_TYPES if method == "patch" else ("application/json",)
+            kinds = self._patches if method == "patch" else ["application/json"]
             schema = {"$ref": self._prefix + body}
             if self._prefix == _V3:
                 out["requestBody"] = {"content": {kind: {"schema": schema} for kind in kinds}, "required": True}
             else:
-                out["consumes"] = list(kinds)
+                out["consumes"] = kinds
                 out["parameters"].append({"name": "body", "in": "body", "required": True, "schema": schema})
         return out
 

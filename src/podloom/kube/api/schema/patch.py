@@ -35,7 +35,7 @@ Decode = Callable[[Object], tuple[Object, list[str]]]
 
 
 def changed_object(
-    content_type: str, node: Node, current: Object, body: bytes, field_validation: str, decode: Decode
+    content_type: str, node: Node, current: Object, body: bytes, *, field_validation: str, decode: Decode
 ) -> tuple[Object, list[str]]:
     """The outcome of a JSON, merge or strategic patch of current, and warnings."""
     patch, doubled = _load(body, content_type)

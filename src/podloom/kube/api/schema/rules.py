@@ -20,34 +20,13 @@ from cel.stdlib import add_stdlib_to_context
 
 from podloom.kube.api.contract import Cause
 from podloom.kube.api.schema.celfunctions import FUNCTIONS
-from podloom.kube.api.schema.structural import INT_OR_STRING, PRESERVE, Schema
-from podloom.kube.api.schema.validation import MISSING, correlate, invalid, show
+from podloom.kube.api.schema.structural import INT_OR_STRING, Schema
+from podloom.kube.api.schema.validation import MISSING, correlate, show
 
 RULES = "x-kubernetes-validations"
 _RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
+    {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"}
+    | {"let", "loop", "package", "namespace", "return", "var", "void", "while"}
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REASONS = {
@@ -271,6 +250,3 @@ def _string(wanted: str | None, value: str) -> Any:
         except (ValueError, RuntimeError, TypeError):
             return value
     return value
-
-
-__all__ = ["PRESERVE", "RULES", "Rule", "Rules", "escape", "invalid", "program", "to_cel"]

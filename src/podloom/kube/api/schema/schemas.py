@@ -22,6 +22,7 @@ from podloom.kube.api.schema.managed import Writer
 from podloom.kube.api.schema.nodes import ANY, Node
 from podloom.kube.api.schema.parse import SyntaxError_, load_json, load_yaml, summary
 from podloom.kube.api.schema.registry import builtin
+from podloom.kube.api.schema.typed import merge
 
 
 @dataclass
@@ -226,19 +227,24 @@ class Schemas:
         """
         if content_type == patch.APPLY_PATCH:
             writer = Writer(manager, "Apply", rtype.group_version, subresource, now)
-            out = self._server_side_apply(rtype, current, body, writer, force, field_validation)
+            out = self._server_side_apply(rtype, current, body, writer, force=force, validation=field_validation)
         elif current is None:
             raise StatusError(404, "NotFound", f'{rtype.group_resource} "{name}" not found')
         else:
             obj, warnings = patch.changed_object(
-                content_type, self.node(rtype), current, body, field_validation, lambda o: self._hold(rtype, o)
+                content_type,
+                self.node(rtype),
+                current,
+                body,
+                field_validation=field_validation,
+                decode=lambda o: self._hold(rtype, o),
             )
             out = Patched(obj, warnings)
         _check_names(out.obj, name, namespace)
         return out
 
     def _server_side_apply(
-        self, rtype: ResourceType, current: Object | None, body: bytes, writer: Writer, force: bool, validation: str
+        self, rtype: ResourceType, current: Object | None, body: bytes, writer: Writer, *, force: bool, validation: str
     ) -> Patched:
         config, warnings = patch.load_configuration(body, validation)
         gvk = patch.check_identity(config, rtype.group_version, rtype.kind)
@@ -250,11 +256,11 @@ class Schemas:
         if mistake:
             raise mistake
         if rtype.kind == "Scale":
-            return Patched(self._held(rtype, managed.merge(node, live, config)), warnings, True)
+            return Patched(self._held(rtype, merge(node, live, config)), warnings, True)
+        ignored = self._ignored(rtype, writer.subresource)
+        apply = managed.migrating_apply if writer.name == "kubectl" else managed.apply
         try:
-            result, managers = managed.apply(
-                node, live, config, writer, force, self._ignored(rtype, writer.subresource)
-            )
+            result, managers = apply(node, live, config, writer, force=force, ignored=ignored)
         except managed.Conflicts as conflicts:
             raise conflicts.status() from conflicts
         obj = self._held(rtype, clone(result)) if result is not None else live

@@ -113,13 +113,11 @@ def _retain_keys(original: dict[str, Any], patch: dict[str, Any]) -> None:
 # -- lists -------------------------------------------------------------------------------------------------
 
 
-def _merge_list(
-    field: Field | None, item: Node, original: list[Any], patch: list[Any], deleting: bool = False
-) -> list[Any]:
+def _merge_list(field: Field | None, item: Node, original: Any, patch: list[Any], deleting: bool = False) -> list[Any]:
     if field is None or "merge" not in field.patch_strategy:
         return patch
     if not original and not patch:
-        return original
+        return list(original)
     sample = original[0] if original else patch[0]
     key = field.merge_key
     if not isinstance(sample, dict):

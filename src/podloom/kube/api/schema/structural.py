@@ -7,7 +7,7 @@ validation.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from podloom.kube.api.schema.clone import clone
 from podloom.kube.api.schema.decode import Decoder
@@ -52,7 +52,7 @@ def to_node(schema: Schema, root: bool = False) -> Node:
 
 def _list_node(schema: Schema) -> Node:
     items = schema.get("items")
-    relation = schema.get("x-kubernetes-list-type") or "atomic"
+    relation: Literal["atomic", "set", "map"] = schema.get("x-kubernetes-list-type") or "atomic"
     keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
     return Node("list", item=to_node(items) if isinstance(items, dict) else ANY, relation=relation, keys=keys)
 
@@ -142,8 +142,8 @@ def apply_defaults(schema: Schema, value: Any) -> None:
             for key, inner in value.items():
                 if key not in properties:
                     if inner is None and "default" in additional and not additional.get("nullable"):
-                        value[key] = inner = clone(additional["default"])
-                    apply_defaults(additional, inner)
+                        value[key] = clone(additional["default"])
+                    apply_defaults(additional, value[key])
     elif isinstance(value, list):
         items = schema.get("items")
         if isinstance(items, dict):

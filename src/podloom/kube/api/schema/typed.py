@@ -318,7 +318,8 @@ def _missing_key(node: Node, item: Any) -> str:
         return "associative list with keys may not have non-map elements"
     for key in node.keys:
         if item.get(key) is None and (node.item is None or key_default(node.item, key) is None):
-            return f'associative list with keys has an element that omits key field "{key}" (and doesn\'t have default value)'
+            text = f'associative list with keys has an element that omits key field "{key}"'
+            return text + " (and doesn't have default value)"
     return ""
 
 

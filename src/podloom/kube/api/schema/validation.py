@@ -16,7 +16,7 @@ import orjson
 
 from podloom.kube.api.contract import Cause
 from podloom.kube.api.schema.formats import matches_format
-from podloom.kube.api.schema.structural import EMBEDDED, INT_OR_STRING, PRESERVE, Schema
+from podloom.kube.api.schema.structural import EMBEDDED, INT_OR_STRING, Schema
 
 MISSING: Any = object()
 BLOCKING = frozenset(
@@ -268,9 +268,3 @@ def _twice(schema: Schema, items: Schema, value: list[Any], path: str) -> Iterab
         if text in seen:
             yield Cause("FieldValueDuplicate", f"Duplicate value: {text}", f"{path}[{index}]")
         seen.add(text)
-
-
-__all__ = [
-    "BLOCKING", "MISSING", "NOT_CHECKED", "PRESERVE", "correlate", "invalid", "show", "type_name", "validate",
-    "validate_lists",
-]  # fmt: skip
