@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,31 @@ async def test_deleting_holds_against_late_success_and_ends_with_finalize(client
     assert await client.find(CLUSTER) is None
     assert [g["name"] for g in await client.list("Microsoft.Resources/resourceGroups")] == ["rg"]
     assert await client.begin("DELETE", CLUSTER) == ({}, "")
+
+
+async def test_wishes_that_overtake_each_other_end_together(client: CloudClient) -> None:
+    """Two subnets made at once: neither operation may be lost to the other."""
+    await client.put(str(VNET), vnet_body())
+    made = [
+        await client.begin("PUT", str(VNET.child("subnets", name)), {"properties": {"addressPrefix": prefix}})
+        for name, prefix in (("a", "10.1.0.0/24"), ("b", "10.1.1.0/24"))
+    ]
+    generation = (await client.get(str(VNET)))["properties"]["podloom"]["generation"]
+    await client.report(str(VNET), {"provisioningState": "Succeeded"}, generation=generation - 1)
+    assert [(await client.operation(url))[0]["status"] for _, url in made] == ["InProgress"] * 2
+    await client.report(str(VNET), {"provisioningState": "Succeeded"}, generation=generation)
+    assert [(await client.operation(url))[0]["status"] for _, url in made] == ["Succeeded"] * 2
+
+
+async def test_the_cloud_answers_only_who_can_read_its_token(cloud: CloudProcess, tmp_path: Path) -> None:
+    token = cloud.ca.with_name("cloud.token")
+    assert token.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "wrong").write_text("guess")
+    for path in (tmp_path / "none", tmp_path / "wrong"):
+        async with CloudClient(cloud.url, cloud.ca, path) as stranger:
+            with pytest.raises(CloudError) as caught:
+                await stranger.get(RG)
+            assert (caught.value.status, caught.value.code) == (401, "AuthenticationFailed")
 
 
 async def test_only_what_is_being_deleted_can_be_finalized(client: CloudClient) -> None:

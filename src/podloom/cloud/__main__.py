@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import secrets
 import signal
 import ssl
 import uuid
@@ -23,6 +24,8 @@ from podloom.cloud.http import Api
 from podloom.cloud.providers import ALL
 from podloom.cloud.store import Store
 from podloom.drivers import log
+from podloom.drivers.arm import TOKEN_FILE
+from podloom.drivers.files import write_atomic
 
 _SHUTDOWN_S = 1.0
 
@@ -34,6 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls-key", type=Path, required=True, help="private key (PEM)")
     parser.add_argument("--data", type=Path, required=True, help="folder of the database")
     parser.add_argument("--subscription", default="", help="the subscription; default: made once and kept")
+    parser.add_argument("--token-file", type=Path, help="what clients must send; default: cloud.token beside --tls-key")
     parser.add_argument("--log-level", default="info")
     return parser.parse_args()
 
@@ -47,6 +51,13 @@ def _subscription_of(store: Store, wanted: str) -> str:
     return kept
 
 
+def _token_of(path: Path) -> str:
+    """The cloud's bearer token, made at the first start; readable by its owner only."""
+    if not path.exists():
+        write_atomic(path, secrets.token_urlsafe(32), mode=0o600)
+    return path.read_text().strip()
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
@@ -57,9 +68,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
     engine = Engine(store, [rules(store) for rules in ALL], subscription, _now)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
-    runner = web.AppRunner(
-        Api(engine, metadata.version("podloom")).application(), access_log=None, shutdown_timeout=_SHUTDOWN_S
-    )
+    token = _token_of(arguments.token_file or arguments.tls_key.with_name(TOKEN_FILE))
+    application = Api(engine, metadata.version("podloom"), token).application()
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     host, _, port = arguments.listen.rpartition(":")
     await web.TCPSite(runner, host, int(port), ssl_context=context).start()

@@ -7,6 +7,7 @@ engine; everything that goes wrong leaves as the same error document, with every
 
 from __future__ import annotations
 
+import hmac
 import uuid
 from typing import Any
 
@@ -30,12 +31,13 @@ _log = structlog.get_logger()
 class Api:
     """The HTTP face of an engine."""
 
-    def __init__(self, engine: Engine, version: str) -> None:
+    def __init__(self, engine: Engine, version: str, token: str = "") -> None:
         self.engine = engine
         self._version = version
+        self._authorization = f"Bearer {token}".encode() if token else b""
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=_BODY_MAX_BYTES, middlewares=[_answer_errors])
+        app = web.Application(client_max_size=_BODY_MAX_BYTES, middlewares=[_answer_errors, self._authorise])
         app.router.add_get("/podloom/status", self._status)
         app.router.add_get("/podloom/changes", self._changes)
         app.router.add_get("/podloom/resources", self._resources)
@@ -43,6 +45,17 @@ class Api:
         app.router.add_post("/podloom/finalize", self._finalize)
         app.router.add_route("*", "/{path:.*}", self._arm)
         return app
+
+    @web.middleware
+    async def _authorise(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Only who can read the lab's token: a cluster's admin credentials are root on this machine."""
+        given = request.headers.get("Authorization", "").encode()
+        if self._authorization and not hmac.compare_digest(given, self._authorization):
+            message = "Authentication failed. The 'Authorization' header is missing or invalid."
+            fix = "run the command as root: the lab's token is root's"
+            raise Refusal([Finding("AuthenticationFailed", message, fix=fix, status=401)])
+        response: web.StreamResponse = await handler(request)
+        return response
 
     # ours: what the realising doors use
 
@@ -207,8 +220,9 @@ async def _answer_errors(request: web.Request, handler: Any) -> web.StreamRespon
     except PodloomError as error:
         finding = Finding(error.target or error.arm_code, error.message, status=error.http_status)
         response = _json(error.http_status, error_body([finding]))
-    except web.HTTPException:
-        raise
+    except web.HTTPException as error:
+        finding = Finding("InvalidRequestContent", error.text or error.reason, status=error.status)
+        response = _json(error.status, error_body([finding]))
     except ConnectionResetError:
         raise
     except Exception:

@@ -208,8 +208,9 @@ class Store:
     # operations
 
     def begin(self, key: str, verb: str, generation: int, now: str) -> Operation:
-        """A new operation on `key`; the ones still in progress on it end as Canceled."""
-        self.end(key, "Canceled", {"code": "OperationPreempted", "message": f"superseded by {verb}"}, now)
+        """A new operation on `key`. A delete cancels what is in progress; other wishes join and end together."""
+        if verb == "delete":
+            self.end(key, "Canceled", {"code": "OperationPreempted", "message": "superseded by a delete"}, now)
         operation = Operation(str(uuid.uuid4()), key, verb, generation, "InProgress", None, now, None)
         self._db.execute(
             "INSERT INTO operations(id, key, verb, generation, status, started) VALUES(?, ?, ?, ?, ?, ?)",
@@ -233,7 +234,7 @@ class Store:
         return next(self._operations("WHERE id = ?", id_), None)
 
     def in_flight(self, key: str) -> Operation | None:
-        return next(self._operations("WHERE key = ? AND status = 'InProgress'", key), None)
+        return next(self._operations("WHERE key = ? AND status = 'InProgress' ORDER BY rowid DESC", key), None)
 
     # addresses
 

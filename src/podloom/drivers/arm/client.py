@@ -22,6 +22,7 @@ import orjson
 from podloom.model.errors import PodloomError, Unavailable
 
 Json = dict[str, Any]
+TOKEN_FILE = "cloud.token"
 API_VERSION = "2026-01-01"
 _REQUEST_TIMEOUT_S = 30.0
 _FIRST_POLL_S = 0.02
@@ -67,12 +68,16 @@ class Change:
 class CloudClient:
     """The cloud at `base_url`, e.g. https://127.0.0.1:8443; `ca_path` holds the lab's CA certificate (PEM).
 
-    Use as an async context manager, or call `close`. Identifiers are ARM paths, compared without regard to case.
+    The bearer token is read from the file cloud.token beside the CA certificate, where the cloud puts it, or from
+    `token_path`. Use as an async context manager, or call `close`. Identifiers are ARM paths, compared without
+    regard to case.
     """
 
-    def __init__(self, base_url: str, ca_path: str | Path | None = None) -> None:
+    def __init__(self, base_url: str, ca_path: str | Path | None = None, token_path: str | Path | None = None) -> None:
         self._base_url = base_url.rstrip("/")
         self._ca_path = ca_path
+        beside = Path(ca_path).with_name(TOKEN_FILE) if ca_path is not None else None
+        self._token_path = Path(token_path) if token_path is not None else beside
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -208,7 +213,8 @@ class CloudClient:
     async def _stream(self, since: int) -> AsyncIterator[Change]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=_STREAM_SILENCE_S)
         url = f"{self._base_url}/podloom/changes?since={since}"
-        async with self._open().get(url, timeout=timeout, read_bufsize=1 << 22) as answer:
+        headers = self._authorization()
+        async with self._open().get(url, headers=headers, timeout=timeout, read_bufsize=1 << 22) as answer:
             if answer.status != 200:
                 raise Unavailable(f"watch {url}", f"HTTP {answer.status}", "try again")
             tail = b""
@@ -217,6 +223,14 @@ class CloudClient:
                 for line in lines:
                     if line:
                         yield Change(**orjson.loads(line))
+
+    def _authorization(self) -> dict[str, str]:
+        """The header of the lab's token, read each time: the cloud may have made it a moment ago."""
+        try:
+            token = self._token_path.read_text().strip() if self._token_path is not None else ""
+        except OSError:
+            token = ""
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -233,7 +247,7 @@ class CloudClient:
         if "api-version=" not in url:
             url = f"{url}{'&' if '?' in url else '?'}api-version={API_VERSION}"
         data = None if body is None else orjson.dumps(body)
-        headers = {"Content-Type": "application/json", **(extra or {})}
+        headers = {"Content-Type": "application/json", **self._authorization(), **(extra or {})}
         timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
         try:
             async with self._open().request(method, url, data=data, headers=headers, timeout=timeout) as answer:
