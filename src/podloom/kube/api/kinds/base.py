@@ -43,7 +43,9 @@ class BuiltIn(Kind):
         self.create(obj, ctx)
 
     def prepare_update(self, obj: Object, old: Object, ctx: Context) -> None:
-        if self.has_status and ctx.subresource != "status":
+        if ctx.subresource == "status":
+            self.default(obj, ctx)
+        elif self.has_status:
             keep(obj, old, "status")
         self.update(obj, old, ctx)
         if self.generation:

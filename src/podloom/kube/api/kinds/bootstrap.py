@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import UTC, datetime
 
 from podloom.kube.api.contract import Object, Settings
 from podloom.kube.api.kinds.bootstrap_rbac import rbac_objects
@@ -36,10 +37,10 @@ def bootstrap_objects(settings: Settings) -> list[Object]:
         objects += [_namespace(name), _account(name)]
     objects += rbac_objects()
     objects += [_priority(*row) for row in _PRIORITIES]
-    service = kubernetes_service(settings)
-    objects += [_service_cidr(settings), service]
-    objects += [ip_address_object(ip, service) for ip in service["spec"]["clusterIPs"]]
-    return objects + _api_services()
+    service, now = kubernetes_service(settings), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    objects += [_service_cidr(settings, now), service]
+    objects += [ip_address_object(ip, service, now) for ip in service["spec"]["clusterIPs"]]
+    return objects + _api_services(now)
 
 
 def _namespace(name: str) -> Object:
@@ -94,8 +95,8 @@ def kubernetes_service(settings: Settings) -> Object:
     }
 
 
-def _service_cidr(settings: Settings) -> Object:
-    ready = {"type": "Ready", "status": "True", "reason": "", "message": _CIDR_READY, "lastTransitionTime": None}
+def _service_cidr(settings: Settings, now: str) -> Object:
+    ready = {"type": "Ready", "status": "True", "reason": "", "message": _CIDR_READY, "lastTransitionTime": now}
     return {
         "kind": "ServiceCIDR",
         "apiVersion": "networking.k8s.io/v1",
@@ -105,7 +106,7 @@ def _service_cidr(settings: Settings) -> Object:
     }
 
 
-def _api_services() -> list[Object]:
+def _api_services(now: str) -> list[Object]:
     """An APIService for each group version this server itself answers."""
     versions = list(dict.fromkeys((t.group, t.version) for t in TYPES))
     local = {
@@ -113,7 +114,7 @@ def _api_services() -> list[Object]:
         "status": "True",
         "reason": "Local",
         "message": "Local APIServices are always available",
-        "lastTransitionTime": None,
+        "lastTransitionTime": now,
     }
     return [
         {

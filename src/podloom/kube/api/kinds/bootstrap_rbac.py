@@ -154,6 +154,17 @@ r | networking.k8s.io | ingresses ingresses/status networkpolicies
 """
 
 _CONTROLLERS = """
+attachdetach-controller
+list watch | core | persistentvolumeclaims persistentvolumes
+r | core | nodes
+patch update | core | nodes/status
+list watch | core | pods
+create delete get list patch watch | storage.k8s.io | volumeattachments
+r | storage.k8s.io | csidrivers csinodes
+certificate-controller
+delete get list watch | certificates.k8s.io | certificatesigningrequests
+update | certificates.k8s.io | certificatesigningrequests/approval certificatesigningrequests/status
+create | authorization.k8s.io | subjectaccessreviews
 clusterrole-aggregation-controller
 escalate get list patch update watch | rbac.authorization.k8s.io | clusterroles
 cronjob-controller
@@ -173,6 +184,12 @@ get list update watch | apps | deployments
 update | apps | deployments/finalizers deployments/status
 create delete get list patch update watch | apps | replicasets
 get list update watch | core | pods
+device-storage-version-migrator-controller
+get list patch update watch | * | *
+taint-eviction-controller
+delete get list watch | core | pods
+patch update | core | pods/status
+r | resource.k8s.io | resourceclaims resourceslices
 disruption-controller
 r | apps | deployments replicasets statefulsets
 r | core | replicationcontrollers
@@ -191,6 +208,15 @@ update | core | services/finalizers
 endpointslicemirroring-controller
 r | core | endpoints services
 create delete get list update | discovery.k8s.io | endpointslices
+ephemeral-volume-controller
+r | core | pods
+update | core | pods/finalizers
+create get list watch | core | persistentvolumeclaims
+expand-controller
+get list patch update watch | core | persistentvolumes
+patch update | core | persistentvolumeclaims/status
+r | core | persistentvolumeclaims
+r | storage.k8s.io | storageclasses
 generic-garbage-collector
 delete get list patch update watch | * | *
 horizontal-pod-autoscaler
@@ -238,6 +264,13 @@ replication-controller
 get list update watch | core | replicationcontrollers
 update | core | replicationcontrollers/finalizers replicationcontrollers/status
 create delete list patch watch | core | pods
+resource-claim-controller
+r | core | pods
+update | core | pods/finalizers
+patch update | core | pods/status
+create delete get list watch | resource.k8s.io | resourceclaims
+r | resource.k8s.io | resourceclaimtemplates
+patch update | resource.k8s.io | resourceclaims/status
 resourcequota-controller
 list watch | * | *
 update | core | resourcequotas/status
@@ -246,6 +279,9 @@ create update | core | configmaps
 route-controller
 list watch | core | nodes
 patch | core | nodes/status
+selinux-warning-controller
+r | core | persistentvolumeclaims persistentvolumes pods
+r | storage.k8s.io | csidrivers
 service-account-controller
 create | core | serviceaccounts
 service-cidrs-controller
@@ -263,6 +299,8 @@ update | apps | statefulsets/finalizers statefulsets/status
 create delete get patch update | core | pods
 create delete get list patch update watch | apps | controllerrevisions
 create get | core | persistentvolumeclaims
+storage-version-migrator-controller
+get list patch update watch | * | *
 taint-eviction-controller
 delete get list | core | pods
 get list | core | nodes
@@ -271,6 +309,13 @@ ttl-after-finished-controller
 delete get list watch | batch | jobs
 ttl-controller
 list patch update watch | core | nodes
+validatingadmissionpolicy-status-controller
+r | admissionregistration.k8s.io | validatingadmissionpolicies
+get patch update | admissionregistration.k8s.io | validatingadmissionpolicies/status
+list watch | apiextensions.k8s.io | customresourcedefinitions
+volumeattributesclass-protection-controller
+r | core | persistentvolumeclaims persistentvolumes
+get list update watch | storage.k8s.io | volumeattributesclasses
 """
 
 _BINDINGS: dict[str, tuple[str, ...]] = {

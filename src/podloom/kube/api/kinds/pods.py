@@ -64,6 +64,7 @@ class PodKind(BuiltIn):
 
     def prepare_update(self, obj: Object, old: Object, ctx: Context) -> None:
         if ctx.subresource == "status":
+            self.default(obj, ctx)
             quality = (old.get("status") or {}).get("qosClass")
             if quality:
                 obj.setdefault("status", {})["qosClass"] = quality

@@ -88,7 +88,7 @@ def _subjects(kind: str) -> Any:
 def _binding_columns(schema: str) -> tuple[tuple[Column, Any], ...]:
     name = schema.split("-", maxsplit=1)[0]
     shown = {"rolebinding": "roleBinding", "clusterrolebinding": "clusterRoleBinding"}[name]
-    role = text("Role", f"{schema}.roleRef")
+    role = text("Role", text("", f"{schema}.roleRef").description.removesuffix(" This field is immutable."))
     return (
         (role, lambda o, _: f"{o['roleRef'].get('kind', '')}/{o['roleRef'].get('name', '')}"),
         (text("Users", f"Users in the {shown}", 1), _subjects("User")),

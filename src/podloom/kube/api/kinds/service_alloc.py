@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 from podloom.kube.api.contract import Cause, Context, Object, Settings, Write
 from podloom.kube.api.kinds import formats
@@ -125,9 +126,10 @@ def _allocate_addresses(report: Report, service: Object, ctx: Context) -> None:
         if report.causes:
             return
     for family in spec["ipFamilies"][len(asked) :]:
-        found = _free_address(ranges[family], used)
+        network = ranges[family]
+        found = network.network_address if ctx.dry_run else _free_address(network, used)
         if found is None:
-            why = f"failed to allocate a serviceIP: range is full ({ranges[family]})"
+            why = f"failed to allocate a serviceIP: range is full ({network})"
             report.invalid("spec.clusterIPs", asked, why)
             return
         asked.append(str(found))
@@ -194,7 +196,19 @@ def _allocate_node_ports(report: Report, service: Object, old: Object | None, ct
         report.invalid("spec.healthCheckNodePort", health, why)
         return
     used |= {health}
-    _fill_node_ports(report, spec, used, (low, high))
+    if ctx.dry_run:
+        _pretend_node_ports(spec, high)
+    else:
+        _fill_node_ports(report, spec, used, (low, high))
+
+
+def _pretend_node_ports(spec: Object, high: int) -> None:
+    """A dry run reserves nothing and shows it by values behind the range, as the real server does."""
+    if f.wants_node_ports(spec):
+        for i, port in enumerate(spec.get("ports") or []):
+            port["nodePort"] = port.get("nodePort") or high + 2 + i
+    if f.needs_health_check(spec) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = high + 2 + len(spec.get("ports") or [])
 
 
 def _fill_node_ports(report: Report, spec: Object, used: set[int], bounds: tuple[int, int]) -> None:
@@ -229,15 +243,15 @@ def _free_port(used: set[int], bounds: tuple[int, int]) -> int | None:
     return random.choice(free) if free else None
 
 
-def address_writes(service: Object | None, old: Object | None) -> Sequence[Write]:
+def address_writes(service: Object | None, old: Object | None, now: str) -> Sequence[Write]:
     """IPAddress objects a change of a service makes and removes; None stands for no service."""
-    now = _canonical(service)
-    gone = [ip for ip in _canonical(old) if ip not in now]
-    fresh = [ip for ip in now if ip not in _canonical(old)]
+    held, before = _canonical(service), _canonical(old)
+    gone = [ip for ip in before if ip not in held]
+    fresh = [ip for ip in held if ip not in before]
     kind = type_of("networking.k8s.io", "ipaddresses")
     writes = [Write(kind, "", ip, None) for ip in gone]
     if service is not None:
-        writes += [Write(kind, "", ip, ip_address_object(ip, service)) for ip in fresh]
+        writes += [Write(kind, "", ip, ip_address_object(ip, service, now)) for ip in fresh]
     return writes
 
 
@@ -247,18 +261,31 @@ def _canonical(service: Object | None) -> list[str]:
     return [str(formats.parse_ip(ip)) for ip in f.cluster_ips(f.spec_of(service))]
 
 
-def ip_address_object(ip: str, service: Object) -> Object:
-    """The IPAddress of one address of a service."""
+_FAMILY_LABEL, _OWNER_LABEL = "ipaddress.kubernetes.io/ip-family", "ipaddress.kubernetes.io/managed-by"
+_ADDRESS_FIELDS: Object = {
+    "f:metadata": {"f:labels": {".": {}, f"f:{_FAMILY_LABEL}": {}, f"f:{_OWNER_LABEL}": {}}},
+    "f:spec": {"f:parentRef": {".": {}, "f:name": {}, "f:namespace": {}, "f:resource": {}}},
+}
+
+
+def ip_address_object(ip: str, service: Object, now: str) -> Object:
+    """The IPAddress of one address of a service, owned by the server."""
     namespace, name = _key(service)
+    managed = {
+        "manager": "kube-apiserver",
+        "operation": "Update",
+        "apiVersion": "networking.k8s.io/v1",
+        "time": now,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": deepcopy(_ADDRESS_FIELDS),
+    }
     return {
         "kind": "IPAddress",
         "apiVersion": "networking.k8s.io/v1",
         "metadata": {
             "name": ip,
-            "labels": {
-                "ipaddress.kubernetes.io/ip-family": f.family_of(ip),
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
-            },
+            "labels": {_FAMILY_LABEL: f.family_of(ip), _OWNER_LABEL: "ipallocator.k8s.io"},
+            "managedFields": [managed],
         },
         "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
     }

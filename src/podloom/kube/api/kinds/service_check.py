@@ -17,9 +17,8 @@ _ONLY_LB = "may only be used when `type` is 'LoadBalancer'"
 _FIXED = "may not change once set"
 
 
-def check(report: Report, service: Object, old: Object | None, ctx: Context) -> None:
-    """Mistakes of a service; `old` is the old spec of an update."""
-    spec = service["spec"]
+def check(report: Report, spec: Object) -> None:
+    """Mistakes of a service's spec."""
     if not spec.get("ports") and not f.is_headless(spec) and spec["type"] != "ExternalName":
         report.required("spec.ports")
     _check_type(report, spec)
@@ -42,7 +41,6 @@ def check(report: Report, service: Object, old: Object | None, ctx: Context) -> 
     _check_duplicates(report, ports)
     _check_load_balancer(report, spec)
     _check_traffic(report, spec)
-    _warn(spec, old, ctx)
 
 
 def _check_type(report: Report, spec: Object) -> None:
@@ -198,7 +196,8 @@ def _check_traffic(report: Report, spec: Object) -> None:
         report.one_of("spec.trafficDistribution", spec["trafficDistribution"], known)
 
 
-def _warn(spec: Object, old: Object | None, ctx: Context) -> None:
+def warn(spec: Object, old: Object | None, ctx: Context) -> None:
+    """Add the warnings a good service deserves; `old` is the spec before an update."""
     for i, ip in enumerate(f.cluster_ips(spec)):
         address = formats.parse_ip(ip)
         if address is not None and address.version == 6 and str(address) != ip:

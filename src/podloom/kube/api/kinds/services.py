@@ -101,7 +101,7 @@ class ServiceKind(BuiltIn):
             obj["status"] = {**(obj.get("status") or {}), "loadBalancer": {}}
 
     def check(self, report: Report, obj: Object, old: Object | None, ctx: Context) -> None:
-        service_check.check(report, obj, None if old is None else f.spec_of(old), ctx)
+        service_check.check(report, obj["spec"])
 
     def check_change(self, report: Report, obj: Object, old: Object, ctx: Context) -> None:
         service_check.check_change(report, obj["spec"], f.spec_of(old))
@@ -110,19 +110,23 @@ class ServiceKind(BuiltIn):
         service_check.check_status(report, obj)
 
     def validate_create(self, obj: Object, ctx: Context) -> list[Cause]:
-        return super().validate_create(obj, ctx) or service_alloc.allocate(obj, None, ctx)
+        causes = super().validate_create(obj, ctx)
+        if not causes:
+            service_check.warn(obj["spec"], None, ctx)
+        return causes or service_alloc.allocate(obj, None, ctx)
 
     def validate_update(self, obj: Object, old: Object, ctx: Context) -> list[Cause]:
         causes = super().validate_update(obj, old, ctx)
         if causes or ctx.subresource == "status":
             return causes
+        service_check.warn(obj["spec"], f.spec_of(old), ctx)
         return service_alloc.allocate(obj, f.spec_of(old), ctx)
 
     def after_store(self, obj: Object, old: Object | None, ctx: Context) -> Sequence[Write]:
-        return service_alloc.address_writes(obj, old)
+        return service_alloc.address_writes(obj, old, ctx.now)
 
     def after_delete(self, obj: Object, ctx: Context) -> Sequence[Write]:
-        return service_alloc.address_writes(None, obj)
+        return service_alloc.address_writes(None, obj, ctx.now)
 
     def field_values(self, obj: Object) -> dict[str, str]:
         spec = f.spec_of(obj)

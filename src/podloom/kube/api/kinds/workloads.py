@@ -260,6 +260,8 @@ class DaemonSetKind(Workload):
                     rolling[field] = value
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10
+        if self._COUNTER not in (obj["metadata"].get("annotations") or {}):
+            self._count(obj, "0")
 
     def create(self, obj: Object, ctx: Context) -> None:
         self._count(obj, "1")
