@@ -11,58 +11,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import orjson
 
-from podloom.model.errors import PodloomError, Unavailable
+from podloom.drivers.arm.api import Change, CloudError, Json
+from podloom.model.errors import Unavailable
 
-Json = dict[str, Any]
 TOKEN_FILE = "cloud.token"
 API_VERSION = "2026-01-01"
 _REQUEST_TIMEOUT_S = 30.0
 _FIRST_POLL_S = 0.02
 _STREAM_SILENCE_S = 60.0  # the cloud sends an empty line every 15 s
-
-
-class CloudError(PodloomError):
-    """The cloud's own answer: HTTP status and ARM error {code, message, target, details[]}."""
-
-    def __init__(self, status: int, error: Json) -> None:
-        self.status = status
-        self.code = str(error.get("code", "InternalServerError"))
-        self.text = str(error.get("message", ""))
-        self.details: list[Json] = list(error.get("details") or [])
-        super().__init__(f"({self.code}) {self.text}", "", target=str(error.get("target") or ""))
-
-    @property
-    def message(self) -> str:
-        return self.attempted
-
-    @property
-    def not_found(self) -> bool:
-        return self.status == 404
-
-
-@dataclass(frozen=True)
-class Change:
-    """One line of the change stream.
-
-    `marker` is "" for a change of the resource `id` (`resource` its body, None when `deleted`). The first line
-    is always a marker: "snapshot" (forget what you know: everything that exists follows) or "resume"; and
-    "synced" follows once the stream has caught up. Markers have an empty id.
-    """
-
-    seq: int
-    id: str
-    deleted: bool
-    type: str = ""
-    resource: Json | None = None
-    marker: str = ""
 
 
 class CloudClient:
