@@ -19,12 +19,13 @@ TIMES = {
     "creationTimestamp", "deletionTimestamp", "time", "lastTransitionTime", "lastUpdateTime", "lastProbeTime",
     "lastHeartbeatTime", "expirationTimestamp", "firstTimestamp", "lastTimestamp",
 }  # fmt: skip
+TOPICS = ("crud", "err", "patch", "patch2", "lw", "crd", "svc", "ds", "ds8", "nsdel")  # namespaces of the recordings
 CONTROLLERS = ("podloom-controllers", "kube-controller-manager", "kube-scheduler")  # one process here
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _AGE = re.compile(r"(\d+[smhdy])+")
 _SUFFIX = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b")
-_HASH = re.compile(r"-[0-9a-f]{8,10}(?=-|$)|-[bcdf2456789]{8,10}(?=-|$)")
-_EVENT = re.compile(r"\.[0-9a-f]{16}$")
+_HASH = re.compile(r"-(?:[0-9a-f]{8,10}|[bcdfghjklmnpqrstvwxz2456789]{8,10})(?=-|$|\b)")
+_EVENT = re.compile(r"\.([0-9a-f]{16}|[bcdfghjklmnpqrstvwxz2456789]{16})$")
 _TOKEN = re.compile(r"eyJ2IjoibWV0YS5rOHMuaW8[A-Za-z0-9_-]*")
 _TOO_LARGE = re.compile(r"(Too large resource version: \d+, current: )\d+")
 _TOO_OLD = re.compile(r"(too old resource version: \d+ )\(\d+\)")
@@ -132,6 +133,8 @@ class Neutral:
     """Reduces an answer. `asked` holds addresses and ports that requests named: those are compared."""
 
     asked: set[str]
+    progress: bool = True  # compare how far controllers have come with a workload
+    own: str = ""  # the namespace of the topic; others' objects in cluster-wide lists are left out
     service_ranges: tuple[str, ...] = ("10.96.0.0/16", "fd00:96::/112")
 
     def __post_init__(self) -> None:
@@ -149,6 +152,8 @@ class Neutral:
         return value
 
     def _mapping(self, value: dict[str, Any]) -> dict[str, Any]:
+        if not self.progress and value.get("kind") in ("Deployment", "ReplicaSet", "Scale"):
+            value = _without_progress(value)
         found = {_UID.sub("<uid>", k): self.answer(v, k) for k, v in value.items() if not (k == "continue" and v == "")}
         if "cells" in value and isinstance(value["cells"], list):
             found["cells"] = [self._cell(c) for c in value["cells"]]
@@ -159,11 +164,26 @@ class Neutral:
         return found
 
     def _sequence(self, value: list[Any], key: str) -> list[Any]:
-        kept = [v for v in value if not _is_openshift(v)]
+        kept = [v for v in value if not _is_openshift(v) and not self._foreign(v)]
         found = [self.answer(v, key) for v in kept]
         if key in ("managedFields", "conditions", "endpoints"):
             return sorted(found, key=lambda v: json.dumps(v, sort_keys=True))
         return found
+
+    def _foreign(self, value: Any) -> bool:
+        """Whether an item or row belongs to another topic: its namespace, or an address of its services."""
+        if not isinstance(value, dict):
+            return False
+        cells = value.get("cells")
+        if (
+            isinstance(cells, list)
+            and len(cells) > 1
+            and isinstance(cells[1], str)
+            and cells[1].startswith("services/")
+        ):
+            return cells[1].split("/")[1] in TOPICS and cells[1].split("/")[1] != self.own
+        meta = (value.get("object") or value).get("metadata") if isinstance(value.get("object", {}), dict) else None
+        return isinstance(meta, dict) and meta.get("name") in TOPICS and meta.get("name") != self.own
 
     def _cell(self, cell: Any) -> Any:
         if not isinstance(cell, str):
@@ -174,6 +194,8 @@ class Neutral:
         cell = re.sub(r"\((\d+[smhdy])+ ago\)", "(<age> ago)", cell)
         if _AGE.fullmatch(cell) or cell == "<unknown>":
             return "<age>"
+        if _STAMP.fullmatch(cell):
+            return "<time>"
         return self._text(cell, "cell")
 
     def _text(self, value: str, key: str) -> str:
@@ -219,6 +241,20 @@ class Neutral:
         except ValueError:
             return False
         return any(address.version == r.version and address in r for r in self._ranges)
+
+
+def _without_progress(value: dict[str, Any]) -> dict[str, Any]:
+    """A workload without what its controller wrote up to the moment of the answer."""
+    found = {k: v for k, v in value.items() if k != "status"}
+    meta = dict(found["metadata"])
+    marks = {k: v for k, v in (meta.get("annotations") or {}).items() if k != "deployment.kubernetes.io/revision"}
+    fields = [f for f in meta.get("managedFields") or [] if f.get("manager") not in CONTROLLERS]
+    for key, kept in (("annotations", marks), ("managedFields", fields)):
+        if kept:
+            meta[key] = kept
+        else:
+            meta.pop(key, None)
+    return found | {"metadata": meta}
 
 
 def _is_openshift(value: Any) -> bool:

@@ -15,12 +15,14 @@ that was not recorded is in setups.py.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
 import sys
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,11 +77,12 @@ class Player:
         self.name = name
         self.entries = entries
         self.learned = Learned()
-        self.neutral = Neutral(asked_values(entries))
+        self.neutral = Neutral(asked_values(entries), own=setups.OWN.get(name, ""), progress=name != "patch.json")
         self._rv: dict[tuple[str, str], str] = {}
 
     def play(self, upto: int | None = None) -> Report:
         report = Report(self.name)
+        self._keep_node()
         steps = setups.SETUPS.get(self.name, {})
         for index, entry in enumerate(self.entries):
             if upto is not None and index > upto:
@@ -88,6 +91,20 @@ class Player:
                 self._step(step)
             report.outcomes.append(self._entry(index, entry))
         return report
+
+    def _keep_node(self) -> None:
+        """Renew the lease of node-a like its kubelet would, while the player lives."""
+        player = weakref.ref(self)
+
+        def renew() -> None:
+            while (alive := player()) is not None:
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+                with contextlib.suppress(OSError):
+                    alive.send("PATCH", setups.LEASE_PATH, {"spec": {"renewTime": stamp}}, dict(setups.MERGE))
+                del alive
+                time.sleep(3)
+
+        threading.Thread(target=renew, daemon=True).start()
 
     def _step(self, step: setups.Step) -> None:
         deadline = time.monotonic() + 15
@@ -188,7 +205,9 @@ class Player:
 
     def _revisions(self, recorded: Any, received: Any) -> list[str]:
         """Equal recorded revisions of an object must be equal here."""
-        wrong = []
+        wrong: list[str] = []
+        if not self.neutral.progress and isinstance(recorded, dict) and recorded.get("kind") == "Deployment":
+            return wrong
         for old, new in _objects(recorded, received):
             uid, rv = old.get("uid"), old.get("resourceVersion")
             if not uid or not rv or not new.get("resourceVersion"):

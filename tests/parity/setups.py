@@ -132,7 +132,17 @@ NODE_STATUS = {
 }
 LEASE = {
     "metadata": {"name": "node-a", "namespace": "kube-node-lease"},
-    "spec": {"holderIdentity": "node-a", "leaseDurationSeconds": 3600, "renewTime": "2099-01-01T00:00:00.000000Z"},
+    "spec": {"holderIdentity": "node-a", "leaseDurationSeconds": 40, "renewTime": "2026-01-01T00:00:00.000000Z"},
+}
+LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-a"
+OWN = {
+    "crud.json": "crud",
+    "errors.json": "err",
+    "patch.json": "patch",
+    "list-watch.json": "lw",
+    "crd.json": "crd",
+    "services.json": "svc",
+    "services-dualstack.json": "ds",
 }
 NODE_STEPS = [
     post("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", LEASE, may_fail=True),

@@ -41,6 +41,7 @@ class StatusError(Exception):
         self.reason = reason
         self.message = message
         self.details = dict(details or {})
+        self._empty_details = details == {}  # details={} is shown as an empty mapping, None not at all
         if causes:
             self.details["causes"] = [
                 {"reason": c.reason, "message": c.message, "field": c.field}
@@ -55,7 +56,7 @@ class StatusError(Exception):
             body["message"] = self.message
         if self.reason:
             body["reason"] = self.reason
-        if self.details:
+        if self.details or self._empty_details:
             body["details"] = self.details
         body["code"] = self.code
         return body

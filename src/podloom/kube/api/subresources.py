@@ -29,6 +29,7 @@ def body_type(request: Request, sub: Subresource) -> ResourceType:
 def scale_of(api: Api, request: Request, obj: Object) -> Object:
     """The autoscaling/v1 Scale of an object."""
     shown = request.served.kind.get_scale(obj)
+    shown["spec"] = {k: v for k, v in (shown.get("spec") or {}).items() if v}  # zero replicas are left out
     found = {
         key: obj["metadata"][key]
         for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
