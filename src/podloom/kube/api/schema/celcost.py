@@ -19,6 +19,7 @@ REQUEST_BYTES = 3 * 1024 * 1024
 UNBOUNDED = math.inf
 _TRAVERSE = 0.1
 _REGEX = 0.25
+_SIZELESS = frozenset({"int", "uint", "double", "bool", "null", "timestamp", "duration"})
 _FORMAT_SIZES = {"byte": REQUEST_BYTES, "duration": 32, "date": 10, "date-time": 30}
 
 
@@ -104,7 +105,8 @@ def excess(name: str, cost: float, limit: int) -> str:
     """`<name> exceeds budget by factor of ...`."""
     factor = cost / limit
     shown = "more than 100x" if factor > 100 else f"{factor:f}x" if factor < 1.5 else f"{factor:.1f}x"
-    advice = "try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared"
+    advice = "try simplifying the rule, or adding maxItems, maxProperties, and maxLength where "
+    advice += "arrays, maps, and strings are declared"
     return f"{name} exceeds budget by factor of {shown} ({advice})"
 
 
@@ -157,9 +159,7 @@ class _Estimator:
         seen = [self.visit(operand, scope) for operand in operands]
         spent = sum(cost for cost, _ in seen)
         types = [t for _, t in seen]
-        sizes = [
-            1 if t.kind in {"int", "uint", "double", "bool", "null", "timestamp", "duration"} else t.size for t in types
-        ]
+        sizes = [1 if t.kind in _SIZELESS else t.size for t in types]
         name = e.name
         if name == "_?_:_":
             best = types[1] if sizes[1] >= sizes[2] else types[2]
@@ -216,14 +216,25 @@ def part_of(of: Type, name: str) -> Type:
     return of.item or DYN if of.kind == "map" else DYN
 
 
-RESULTS: dict[str, Type] = {
-    "size": INT, "int": INT, "uint": UINT, "double": DOUBLE, "string": STRING, "bool": BOOL, "bytes": Type("bytes", UNBOUNDED),
-    "duration": Type("duration"), "timestamp": Type("timestamp"), "matches": BOOL, "contains": BOOL, "startsWith": BOOL,
-    "endsWith": BOOL, "isSorted": BOOL, "indexOf": INT, "lastIndexOf": INT, "lowerAscii": STRING, "upperAscii": STRING,
-    "trim": STRING, "replace": STRING, "substring": STRING, "charAt": STRING, "split": Type("list", UNBOUNDED, STRING),
-    "join": STRING, "find": STRING, "findAll": Type("list", UNBOUNDED, STRING), "isURL": BOOL, "isQuantity": BOOL,
-    "isIP": BOOL, "isCIDR": BOOL, "isGreaterThan": BOOL, "isLessThan": BOOL, "compareTo": INT, "!_": BOOL,
-    "containsIP": BOOL, "containsCIDR": BOOL, "family": INT, "prefixLength": INT, "getHost": STRING, "getHostname": STRING,
-    "getPort": STRING, "getScheme": STRING, "getEscapedPath": STRING, "isLoopback": BOOL, "isUnspecified": BOOL,
-    "isGlobalUnicast": BOOL, "hasValue": BOOL, "asInteger": INT, "isInteger": BOOL, "sign": INT,
-}  # fmt: skip
+def _results() -> dict[str, Type]:
+    """The types functions return."""
+    strings = Type("list", UNBOUNDED, STRING)
+    out = {"bytes": Type("bytes", UNBOUNDED), "duration": Type("duration"), "timestamp": Type("timestamp")}
+    out |= {"split": strings, "findAll": strings, "uint": UINT, "double": DOUBLE}
+    for name in ("size", "int", "indexOf", "lastIndexOf", "compareTo", "family", "prefixLength", "asInteger", "sign"):
+        out[name] = INT
+    for name in (
+        "string", "lowerAscii", "upperAscii", "trim", "replace", "substring", "charAt", "join", "find", "getHost",
+        "getHostname", "getPort", "getScheme", "getEscapedPath",
+    ):  # fmt: skip
+        out[name] = STRING
+    for name in (
+        "bool", "matches", "contains", "startsWith", "endsWith", "isSorted", "isURL", "isQuantity", "isIP", "isCIDR",
+        "isGreaterThan", "isLessThan", "!_", "containsIP", "containsCIDR", "isLoopback", "isUnspecified",
+        "isGlobalUnicast", "hasValue", "isInteger",
+    ):  # fmt: skip
+        out[name] = BOOL
+    return out
+
+
+RESULTS = _results()

@@ -69,7 +69,8 @@ class Checker:
     def _loop(self, e: Expr, target: Expr, scope: dict[str, Type]) -> Type:
         over = self.check(target, scope)
         if over.kind in _SCALARS:
-            text = f"expression of type '{name_of(over)}' cannot be range of a comprehension (must be list, map, or dynamic)"
+            text = f"expression of type '{name_of(over)}' cannot be range of a comprehension "
+            text += "(must be list, map, or dynamic)"
             raise self._error(target.pos, text)
         item = over.item or DYN
         keyed = over.kind in {"map", "object"}

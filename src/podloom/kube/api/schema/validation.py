@@ -113,20 +113,26 @@ def _pattern(text: str) -> re.Pattern[str] | None:
 
 
 def _string(schema: Schema, value: str, path: str) -> Iterable[Cause]:
-    longest, shortest = schema.get("maxLength"), schema.get("minLength")
-    if longest is not None and len(value) > longest:
-        yield Cause("FieldValueTooLong", f"Too long: may not be more than {longest} bytes", path)
-    if shortest is not None and len(value) < shortest:
-        yield invalid(path, value, f"{path} in body should be at least {shortest} chars long")
-    pattern = schema.get("pattern")
-    if pattern:
-        compiled = _pattern(pattern)
-        if compiled is not None and not compiled.search(value):
-            yield invalid(path, value, f"{path} in body should match '{pattern}'")
+    mistake = _length_or_pattern(schema, value, path)
+    if mistake is not None:
+        yield mistake
     wanted = schema.get("format")
     if wanted and not matches_format(wanted, value):
         text = f"{path} in body must be of type {wanted}: {show(value)}"
         yield Cause("FieldValueTypeInvalid", f"Invalid value: {show(value)}: {text}", path)
+
+
+def _length_or_pattern(schema: Schema, value: str, path: str) -> Cause | None:
+    """The first of these that is broken; a real server says no more than that."""
+    longest, shortest, pattern = schema.get("maxLength"), schema.get("minLength"), schema.get("pattern")
+    if longest is not None and len(value) > longest:
+        return Cause("FieldValueTooLong", f"Too long: may not be more than {longest} bytes", path)
+    if shortest is not None and len(value) < shortest:
+        return invalid(path, value, f"{path} in body should be at least {shortest} chars long")
+    compiled = _pattern(pattern) if pattern else None
+    if compiled is not None and not compiled.search(value):
+        return invalid(path, value, f"{path} in body should match '{pattern}'")
+    return None
 
 
 def _number(schema: Schema, value: float, path: str) -> Iterable[Cause]:
