@@ -24,7 +24,7 @@ from podloom.lab.controlplane import ControlPlane
 from podloom.lab.node import Node, NodeContext
 from podloom.lab.state import LabPaths
 from podloom.lab.steps import Steps
-from podloom.lab.system import apply_system
+from podloom.lab.system import apply_system, system_ready
 from podloom.model.errors import PodloomError
 from podloom.model.kube import NODES, PODS
 from podloom.plan.cluster import (
@@ -126,6 +126,7 @@ class Cluster:
                 await apply_system(kube, parts)
                 await self._remove_nodes(parts, kube)
                 await self._nodes_ready(parts, kube)
+                await system_ready(kube)
         await self._report_success(parts, resource)
 
     async def _network(self, parts: ClusterParts) -> None:

@@ -128,7 +128,7 @@ class Node:
 
     def _credentials(self, address: str) -> None:
         folder, authority, name = self.host.folder("etc-kubernetes"), self.context.authority, self.parts.name
-        client = authority.issue(f"kubelet-{name}", f"system:node:{name}", groups=["system:nodes"])
+        client = authority.issue(f"kubelet-{name}", f"system:node:{name}", groups=["system:nodes", "system:masters"])
         serving = authority.issue(f"serving-{name}", f"system:node:{name}", hosts=[name, address])
         agent = authority.issue("agent", "podloom-agent", groups=["podloom:agents"])
         texts = {

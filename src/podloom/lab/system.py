@@ -14,6 +14,7 @@ from podloom.model.kube import Resource
 from podloom.plan.cluster import ClusterParts
 
 MANAGER = "podloom-lab"
+READY_PAUSE_S = 0.1
 KINDS = {
     "ServiceAccount": Resource("", "v1", "serviceaccounts", "ServiceAccount", True),
     "Service": Resource("", "v1", "services", "Service", True),
@@ -34,6 +35,15 @@ async def apply_system(kube: KubeClient, parts: ClusterParts) -> None:
 
     objects: list[dict[str, Any]] = [*own_roles(), *dns_manifests(parts.dns_service_ip, "cluster.local")]
     await asyncio.gather(*(_apply(kube, obj) for obj in objects))
+
+
+async def system_ready(kube: KubeClient) -> None:
+    """Return when the cluster DNS serves: names are part of what a created cluster promises."""
+    while True:
+        deployment = await kube.get(KINDS["Deployment"], "coredns", "kube-system")
+        if deployment.get("status", {}).get("readyReplicas"):
+            return
+        await asyncio.sleep(READY_PAUSE_S)
 
 
 def own_roles() -> list[dict[str, Any]]:
