@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from podloom.model.rows import Kind, index_rows
-from podloom.plan.nodetable import NodeFacts, plan_node_table
+from podloom.plan.nodetable import NodeFacts, plan_kept_table, plan_node_table
 from podloom.plan.services import SLOTS, Frontend, ServiceView, frontend_elements, slots, view_services
 
 FACTS = NodeFacts((ip_network("192.168.0.0/24"),), (ip_network("192.168.0.0/16"),), (ip_address("10.224.0.4"),))
@@ -97,3 +97,15 @@ def test_table_rows() -> None:
     many = tuple((ip_address(f"192.168.0.{i}"), 80) for i in range(1, 41))
     wide = ServiceView((Frontend(ip_address("10.0.0.1"), 6, 80, many),))
     assert "chain pick_64 " in plan_node_table(FACTS, wide)[0].value
+
+
+def test_unknown_services_stay() -> None:
+    """Before the services are known, those in the kernel are kept, with the chains they need; the rest is planned."""
+    many = tuple((ip_address(f"192.168.0.{i}"), 80) for i in range(1, 41))
+    view = ServiceView((Frontend(ip_address("10.0.0.1"), 6, 80, many),), (ip_address("10.0.0.1"),))
+    rows = plan_node_table(FACTS, view)
+    found = {row.id: row.value for row in rows if row.kind is Kind.NFT_ELEMENT}
+    assert index_rows(plan_kept_table(FACTS, found)) == index_rows(rows)
+    other = NodeFacts((ip_network("192.168.5.0/24"),), FACTS.untranslated, FACTS.addresses)
+    kept = {row.key[3:] for row in plan_kept_table(other, found) if row.kind is Kind.NFT_ELEMENT}
+    assert ("local4", "192.168.5.0/24") in kept and ("local4", "192.168.0.0/24") not in kept

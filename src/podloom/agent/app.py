@@ -37,7 +37,7 @@ from podloom.model.cni import IPAddress
 from podloom.model.errors import PodloomError
 from podloom.model.rows import Row, sysctl_row
 from podloom.native import native_path
-from podloom.plan.nodetable import OWNER, NodeFacts, plan_node_table
+from podloom.plan.nodetable import OWNER, NodeFacts, plan_kept_table, plan_node_table
 from podloom.reconcile.runner import Loop
 from podloom.render.relay import Frame
 
@@ -162,11 +162,10 @@ class Agent:
             return True
         report = self.dataplane.apply_settings(SETTINGS, OWNER)
         errors = list(report.errors.values())
-        if self.inputs.services_known() or not await self.dataplane.has_table():
-            report = await self.dataplane.apply_table(self._table_rows())
-            errors += report.errors.values()
-            if report.changed:
-                log.info("table.changed", rows=report.changed)
+        report = await self.dataplane.apply_table(await self._table_rows())
+        errors += report.errors.values()
+        if report.changed:
+            log.info("table.changed", rows=report.changed)
         for error in errors[:3]:
             log.warning("table.failed", error=error.message)
         if errors:
@@ -176,11 +175,14 @@ class Agent:
             log.info("conflist.written", folder=str(self.settings.conflist_dir))
         return True
 
-    def _table_rows(self) -> tuple[Row, ...]:
+    async def _table_rows(self) -> tuple[Row, ...]:
         network = self.inputs.network
         assert network is not None
         untranslated = self.inputs.masquerade().untranslated(network.pod_cidrs)
-        return plan_node_table(NodeFacts(network.ranges, untranslated, self._addresses()), self.inputs.view())
+        facts = NodeFacts(network.ranges, untranslated, self._addresses())
+        if self.inputs.services_known():
+            return plan_node_table(facts, self.inputs.view())
+        return plan_kept_table(facts, await self.dataplane.table_elements())
 
     def _addresses(self) -> tuple[IPAddress, ...]:
         if self.settings.node_ip and self.settings.node_ip != "auto":

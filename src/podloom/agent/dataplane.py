@@ -76,11 +76,11 @@ class Dataplane:
             self._removing = asyncio.create_task(self._remove_batches())
         await done
 
-    async def has_table(self) -> bool:
-        """Whether the node table exists, e.g. made by the agent before this one."""
+    async def table_elements(self) -> dict[RowId, str]:
+        """The elements the node table has now, e.g. from the agent before this one."""
         loop = asyncio.get_running_loop()
         async with self._table_lock:
-            return await loop.run_in_executor(self._table_thread, self._read_table)
+            return await loop.run_in_executor(self._table_thread, self._read_elements)
 
     async def apply_table(self, rows: Sequence[Row]) -> Report:
         """Make the node table (and nothing else with our table names) so; the report carries failures."""
@@ -109,10 +109,10 @@ class Dataplane:
         for kernel in (self._pods, self._removals, self._tables):
             kernel.release()
 
-    def _read_table(self) -> bool:
-        key = ("", FAMILY, TABLE)
+    def _read_elements(self) -> dict[RowId, str]:
         try:
-            return bool(self._tables.read(Kind.NFT_TABLE, "", {key: ""}, whole=False))
+            rows = self._tables.read(Kind.NFT_ELEMENT, "", {}, whole=True)
+            return {RowId(Kind.NFT_ELEMENT, key): str(v) for key, v in rows.items() if key[1:3] == (FAMILY, TABLE)}
         finally:
             self._tables.release()
 

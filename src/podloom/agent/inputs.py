@@ -54,7 +54,7 @@ class Inputs:
         return self._informers
 
     def services_known(self) -> bool:
-        """Whether every list that the node table follows from was read: until then an older table is left alone."""
+        """Whether every list that the node table follows from was read: until then the services there are stay."""
         return bool(self._informers) and all(informer.synced.is_set() for informer in self._informers[1:])
 
     def view(self) -> ServiceView:

@@ -12,18 +12,20 @@ node's address, also those that a pod would otherwise receive from itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from podloom.model.cni import IPAddress
 from podloom.model.nnc import Network
-from podloom.model.rows import Row, nft_element_row, nft_table_row
+from podloom.model.rows import Kind, Row, RowId, nft_element_row, nft_table_row
 from podloom.plan.endpoint import HOST_PREFIX
-from podloom.plan.services import SLOTS, ServiceView, frontend_elements, local_backends
+from podloom.plan.services import SLOTS, ServiceView, frontend_elements, local_backends, pick_chains
 
 FAMILY, TABLE = "inet", "podloom"
 OWNER = "node"
 _SEED = "0x706f646c"
+_KEPT_CONTAINERS = ("vips", "frontends", "backends", "hairpin", "untranslated")
+_PICK = "goto pick_"
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,7 @@ class NodeFacts:
 
 def plan_node_table(facts: NodeFacts, view: ServiceView) -> tuple[Row, ...]:
     """The rows of the table: one body, and an element per service address, frontend, backend and local backend."""
-    rows: list[Row] = [nft_table_row("", FAMILY, TABLE, table_body(facts, view.picks()), OWNER)]
-    rows += (_element(f"local{network.version}", str(network)) for network in facts.ranges)
-    rows += (_element(f"untranslated{network.version}", str(network)) for network in facts.untranslated)
+    rows = _node_rows(facts, view.picks())
     for frontend in view.frontends:
         version = frontend.address.version
         (key, verdict), backends = frontend_elements(frontend)
@@ -49,6 +49,28 @@ def plan_node_table(facts: NodeFacts, view: ServiceView) -> tuple[Row, ...]:
     for address in local_backends(view.frontends, facts.ranges):
         rows.append(_element(f"hairpin{address.version}", f"{address} . {address}"))
     return tuple(rows)
+
+
+def plan_kept_table(facts: NodeFacts, found: Mapping[RowId, str]) -> tuple[Row, ...]:
+    """The table while the cluster is not known: the node's own rows, and the elements from the cluster that are there.
+
+    `found` are the table's elements as read; this is for an agent that starts before the API server can be reached.
+    """
+    kept = [
+        _element(str(row_id.key[3]), str(row_id.key[4]), value)
+        for row_id, value in found.items()
+        if row_id.kind is Kind.NFT_ELEMENT and str(row_id.key[3]).startswith(_KEPT_CONTAINERS)
+    ]
+    verdicts = (str(row.value).removeprefix(_PICK).removesuffix("_6") for row in kept)
+    most = max((int(count) for count in verdicts if count.isdecimal()), default=0)
+    return (*_node_rows(facts, pick_chains(most)), *kept)
+
+
+def _node_rows(facts: NodeFacts, picks: int) -> list[Row]:
+    rows = [nft_table_row("", FAMILY, TABLE, table_body(facts, picks), OWNER)]
+    rows += (_element(f"local{network.version}", str(network)) for network in facts.ranges)
+    rows += (_element(f"untranslated{network.version}", str(network)) for network in facts.untranslated)
+    return rows
 
 
 def table_body(facts: NodeFacts, picks: int) -> str:

@@ -51,8 +51,12 @@ class ServiceView:
 
     def picks(self) -> int:
         """How many pick chains there must be: a power of two, so that it seldom changes."""
-        most = max((len(f.backends) for f in self.frontends if not f.sticky), default=0)
-        return max(PICKS_MIN, 1 << (most - 1).bit_length()) if most else PICKS_MIN
+        return pick_chains(max((len(f.backends) for f in self.frontends if not f.sticky), default=0))
+
+
+def pick_chains(most: int) -> int:
+    """How many pick chains a table has when the largest frontend has `most` backends."""
+    return max(PICKS_MIN, 1 << (most - 1).bit_length()) if most else PICKS_MIN
 
 
 def view_services(services: Iterable[Mapping[str, Any]], slices: Iterable[Mapping[str, Any]], node: str) -> ServiceView:
