@@ -172,6 +172,27 @@ async def test_scale_and_pools(cloud: CloudProcess) -> None:
     assert len(json.loads(await good(cloud, "aks nodepool list --cluster-name k -g rg"))) == 1
 
 
+@pytest.mark.usefixtures("client")
+async def test_versions(cloud: CloudProcess) -> None:
+    rows = (await good(cloud, "aks get-versions -l westeurope -o table")).splitlines()
+    assert rows[0].split() == ["KubernetesVersion", "Upgrades", "SupportPlan"]
+    assert rows[2].split()[0] == "1.36.2"
+
+
+async def test_a_restart_of_the_cloud_does_not_end_a_command(cloud: CloudProcess, client: CloudClient) -> None:
+    """The command waits for the cloud to come back and goes on watching its operation."""
+    await good(cloud, "group create -n rg -l westeurope")
+    command = asyncio.create_task(run(cloud, "aks create -n k -g rg -c 1"))
+    while not await client.list("Microsoft.ContainerService/managedClusters"):
+        await asyncio.sleep(0.02)
+    cloud.kill()
+    await asyncio.sleep(0.5)
+    cloud.start()
+    async with realiser(client):
+        done = await command
+    assert (done.returncode, json.loads(done.stdout)["provisioningState"]) == (0, "Succeeded")
+
+
 async def test_no_wait_and_prompts(cloud: CloudProcess, client: CloudClient) -> None:
     """Nobody realises anything here: --no-wait must come back all the same."""
     await good(cloud, "group create -n rg -l westeurope")

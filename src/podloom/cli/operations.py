@@ -12,9 +12,12 @@ from podloom.cli.options import Quiet, warn
 from podloom.cli.progress import Progress, progress
 from podloom.drivers.arm import CloudClient, CloudError
 from podloom.model.arm import ResourceId
+from podloom.model.errors import Unavailable
 
 Json = dict[str, Any]
 _POLL_S = 0.15
+_PATIENCE_S = 15.0
+_SILENCE_S = 30.0
 
 
 def quiet() -> bool:
@@ -46,10 +49,30 @@ async def delete(cloud: CloudClient, id_: ResourceId, title: str, *, no_wait: bo
 
 
 async def _follow(cloud: CloudClient, url: str, id_: ResourceId, display: Progress) -> None:
-    """Show the steps of `id_` until its operation ends; CloudError with the operation's reason when it failed."""
+    """Show the steps of `id_` until its operation ends; CloudError with the operation's reason when it failed.
+
+    A cloud that is being restarted in between is waited for: the operation goes on. Work that shows no step for
+    long gets one hint where to look.
+    """
+    clock = asyncio.get_running_loop().time
+    answered = stirred = clock()
+    seen: Sequence[Json] = []
     while url:
-        state, _ = await cloud.operation(url)
-        display.show(await _steps(cloud, id_))
+        try:
+            state, _ = await cloud.operation(url)
+            steps = await _steps(cloud, id_)
+        except Unavailable:
+            if clock() - answered > _PATIENCE_S:
+                raise
+            await asyncio.sleep(_POLL_S)
+            continue
+        answered = clock()
+        display.show(steps)
+        if steps != seen:
+            seen, stirred = steps, answered
+        elif answered - stirred > _SILENCE_S:
+            warn("nothing has happened for a while; `podloom lab status` tells what runs. Waiting on.")
+            stirred = float("inf")
         if state["status"] == "Succeeded":
             return
         if state["status"] in ("Failed", "Canceled"):

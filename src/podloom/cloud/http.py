@@ -22,6 +22,7 @@ from podloom.cloud.engine import Answer, Engine
 from podloom.model.arm import RESOURCE_GROUPS, ResourceId
 from podloom.model.errors import PodloomError
 from podloom.model.findings import Finding, Refusal
+from podloom.plan.address.defaults import KUBERNETES_VERSION
 from podloom.render.arm import Json, error_body
 
 _BODY_MAX_BYTES = 4 << 20
@@ -118,6 +119,8 @@ class Api:
                 return self._operation(request, id_)
             case ["providers", _, "locations", _, "operationresults", id_]:
                 return self._operation_result(id_)
+            case ["providers", "microsoft.containerservice", "locations", _, "kubernetesversions"]:
+                return _json(200, _versions())
             case ["providers", _, _]:
                 return _json(200, {"value": self.engine.list_type("/".join(parts[3:5]))})
         raise refusals.unknown_type(request.path)
@@ -256,6 +259,19 @@ def _not_allowed(request: web.Request) -> Refusal:
 
 def _location_of(body: Json | None) -> str:
     return str((body or {}).get("location") or "")
+
+
+def _versions() -> Json:
+    """What `aks get-versions` shows: the one version this build runs."""
+    minor = KUBERNETES_VERSION.rpartition(".")[0]
+    entry: Json = {
+        "version": minor,
+        "isDefault": True,
+        "isPreview": None,
+        "capabilities": {"supportPlan": ["KubernetesOfficial"]},
+        "patchVersions": {KUBERNETES_VERSION: {"upgrades": []}},
+    }
+    return {"values": [entry]}
 
 
 def _subscription(id_: str) -> Json:

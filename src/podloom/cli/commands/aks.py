@@ -10,7 +10,7 @@ from podloom.cli.commands.aks_create import create
 from podloom.cli.commands.aks_credentials import get_credentials
 from podloom.cli.commands.aks_nodepool import nodepool
 from podloom.cli.options import confirm, no_wait_option, prints, yes_option
-from podloom.cli.parameters import AzGroup, group_option, name_option
+from podloom.cli.parameters import AzGroup, group_option, location_option, name_option
 from podloom.cli.session import Lab, with_cloud
 from podloom.model.arm import MANAGED_CLUSTERS
 
@@ -58,6 +58,30 @@ def show(name: str, resource_group: str) -> Json:
 
     async def work(cloud: Any, lab: Lab) -> Json:
         return cluster_shape(await cloud.get(str(lab.resource(resource_group, MANAGED_CLUSTERS, name))))
+
+    return with_cloud(work)
+
+
+def _version_rows(found: Json) -> list[Json]:
+    rows = []
+    for minor in found["values"]:
+        plans = ", ".join(minor["capabilities"]["supportPlan"])
+        for version, patch in minor["patchVersions"].items():
+            upgrades = ", ".join(patch["upgrades"]) or "None available"
+            rows.append({"KubernetesVersion": version, "Upgrades": upgrades, "SupportPlan": plans})
+    return rows
+
+
+@aks.command("get-versions")
+@location_option(required=True)
+@prints(_version_rows)
+def get_versions(location: str) -> Json:
+    """Get the versions available for creating a managed Kubernetes cluster."""
+
+    async def work(cloud: Any, lab: Lab) -> Json:
+        place = f"{lab.subscription_path}/providers/Microsoft.ContainerService/locations/{location}"
+        found: Json = await cloud.get(f"{place}/kubernetesVersions")
+        return found
 
     return with_cloud(work)
 
