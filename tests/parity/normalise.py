@@ -32,6 +32,7 @@ _TOO_OLD = re.compile(r"(too old resource version: \d+ )\(\d+\)")
 _OPENSHIFT = "openshift-service-ca.crt"
 _PRINTED = re.compile(r"ResourceVersion in record \(\d+\)")
 _RV_TEXT = re.compile(r'\\?"resourceVersion\\?":\\?"\d+\\?"')
+_ADDRESS = re.compile(r"\b(?:10\.96\.\d+\.\d+|fd00:96::[0-9a-f:]*)")
 _STAMP = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -155,6 +156,8 @@ class Neutral:
         if not self.progress and value.get("kind") in ("Deployment", "ReplicaSet", "Scale"):
             value = _without_progress(value)
         found = {_UID.sub("<uid>", k): self.answer(v, k) for k, v in value.items() if not (k == "continue" and v == "")}
+        if "endpointslice.kubernetes.io/managed-by" in (value.get("labels") or {}) and "generation" in value:
+            found["generation"] = "<n>"  # how often its controller came by
         if "cells" in value and isinstance(value["cells"], list):
             found["cells"] = [self._cell(c) for c in value["cells"]]
         if {"gitVersion", "goVersion"} <= value.keys():
@@ -201,6 +204,8 @@ class Neutral:
     def _text(self, value: str, key: str) -> str:
         if key == "resourceVersion":
             return "<rv>" if value.isdigit() else value
+        if key == "endpoints.kubernetes.io/last-change-trigger-time":
+            return "<time>"
         if key in TIMES and re.match(r"\d{4}-\d\d-\d\dT", value):
             return "<time>"
         if key == "continue":
@@ -230,8 +235,11 @@ class Neutral:
         value = _TOO_LARGE.sub(r"\1<rv>", _TOO_OLD.sub(r"\1(<rv>)", value))
         value = _PRINTED.sub("ResourceVersion in record (<rv>)", value)
         value = _RV_TEXT.sub('"resourceVersion":"<rv>"', _UID.sub("<uid>", value))
-        value = re.sub(r"/registry/\S*/registry", "/registry", value)
+        value = _ADDRESS.sub(lambda m: self._shown_address(m.group(0)), value)
         return _STAMP.sub("<time>", value)
+
+    def _shown_address(self, text: str) -> str:
+        return "<address>" if self._allocated(text) else text
 
     def _allocated(self, value: str) -> bool:
         if value in self.asked or value in ("10.96.0.1", "fd00:96::1"):

@@ -327,26 +327,27 @@ def _life(name: str) -> list[Step]:
     ]
 
 
+_FREE = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _BAD_NAMES = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
     "metadata": {"name": "wids.crd.example.com"},
     "spec": {
         "group": "crd.example.com",
-        "scope": "Namespaced",
+        "scope": "Cluster",
         "names": {"plural": "wids", "singular": "wid", "kind": "Wid", "shortNames": ["wd"]},
         "versions": [
-            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+            {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": _FREE}},
         ],
     },
 }
 
 
-def es_pod(name: str) -> Step:
+def es_pod(base: str, name: str, **more: Any) -> Step:
     ports = [{"name": "http", "containerPort": 8080}]
-    spec = {"nodeName": "node-a", "containers": [{"name": "m", "image": "i:1", "ports": ports}]}
+    spec = {"nodeName": "node-a", "containers": [{"name": "m", "image": "i:1", "ports": ports}], **more}
     meta = {"name": name, "labels": {"app": "es"}}
-    return post(f"{_SVC}/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    return post(f"{base}/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
 
 
 SETUPS: dict[str, dict[int, list[Step]]] = {
@@ -357,7 +358,10 @@ SETUPS: dict[str, dict[int, list[Step]]] = {
         75: [when(_D1, observedGeneration=1, replicas=2, unavailableReplicas=2)],
         85: [when(_D1, observedGeneration=3, replicas=1)],
         87: [when(_D1, observedGeneration=4)],
-        88: [post("/apis/apps/v1/namespaces/crud/deployments", deployment("d3", 1))],
+        88: [
+            post("/apis/apps/v1/namespaces/crud/deployments", deployment("d3", 0)),
+            when(_D1.replace("d1", "d3"), observedGeneration=1),
+        ],
         149: namespace("nsdel"),
     },
     "errors.json": {
@@ -396,8 +400,12 @@ SETUPS: dict[str, dict[int, list[Step]]] = {
         ],
         79: [patch("/apis/crd.example.com/v1/namespaces/crd/widgets/w2", {"metadata": {"finalizers": None}})],
     },
-    "services.json": {0: NODE_STEPS, 2: namespace("svc"), 78: [es_pod("e2")]},
-    "services-dualstack.json": {2: namespace("ds"), 39: namespace("ds8")},
+    "services.json": {0: NODE_STEPS, 2: namespace("svc"), 78: [es_pod(_SVC, "e2", hostname="two", subdomain="esh")]},
+    "services-dualstack.json": {
+        2: namespace("ds"),
+        25: [es_pod(_DS, "e1")],
+        39: [*(delete(f"{_DS}/services/{n}", may_fail=True) for n in "hij"), *namespace("ds8")],
+    },
 }
 
 _CM = f"{_LW}/configmaps"

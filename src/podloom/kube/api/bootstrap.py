@@ -8,6 +8,7 @@ follow their parts (Kubernetes "Using RBAC Authorization", "Aggregated ClusterRo
 from __future__ import annotations
 
 import asyncio
+import copy
 import ipaddress
 import uuid
 from collections.abc import Sequence
@@ -50,12 +51,25 @@ async def ensure(api: Api, objects: Sequence[Object]) -> int:
             continue
         meta.setdefault("uid", str(uuid.uuid4()))
         meta.setdefault("creationTimestamp", now_text())
-        api.schemas.update_managed_fields(served.type, obj, None, manager=MANAGER, now=now_text())
+        _own(api, served, obj)
         steps.append(Step(key, api.to_store(served, api.schemas.finish(served.type, obj))))
     if steps:
         _, done = api.state.decide(steps)
         await done
     return len(steps)
+
+
+def _own(api: Api, served: Served, obj: Object) -> None:
+    """Set managedFields as for a create by the server; what it allocates has no owner."""
+    asked = copy.deepcopy(obj)
+    if served.storage_key == "/namespaces":
+        asked.pop("spec", None)
+    if served.storage_key == "/services":
+        for field in ("clusterIPs", "ipFamilies"):
+            asked["spec"].pop(field, None)
+    api.schemas.update_managed_fields(served.type, asked, None, manager=MANAGER, now=now_text())
+    if asked["metadata"].get("managedFields"):
+        obj["metadata"]["managedFields"] = asked["metadata"]["managedFields"]
 
 
 def endpoint_objects(host: str, port: int) -> list[Object]:

@@ -27,6 +27,7 @@ _ORPHAN_BY_DEFAULT = (("batch", "jobs"), ("", "replicationcontrollers"))
 _IMMORTAL = ("default", "kube-system", "kube-public")
 CRD_KEY = "apiextensions.k8s.io/customresourcedefinitions"
 CRD_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_CRD_PENDING = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
 _NO_GRACE = ("/namespaces", CRD_KEY)
 
 
@@ -100,6 +101,8 @@ async def _delete_now_or_later(
     grace = served.kind.graceful_delete_s(obj, requested)
     unmarked = dict(obj, metadata=dict(obj["metadata"]))
     changed = _mark(served, obj, options, grace)
+    if changed and served.storage_key == CRD_KEY:
+        obj = api.schemas.terminate_crd(obj, "InstanceDeletionPending", _CRD_PENDING, ctx.now)
     if may_go(served, obj):
         graceful = type(served.kind).graceful_delete_s is not Kind.graceful_delete_s
         if not ctx.dry_run:

@@ -203,4 +203,5 @@ class Discovery:
             found = resource_list(registry, parts[1], parts[2])
         if found is not None:
             return found
-        raise errors.no_such_resource() if core or registry.has_group(parts[1]) else errors.page_not_found()
+        builtin = core or any(s.type.group == parts[1] and not s.type.custom for s in registry.all())
+        raise errors.no_such_resource() if builtin else errors.page_not_found()
