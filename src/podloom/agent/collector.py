@@ -20,7 +20,7 @@ from podloom.model.errors import PodloomError
 from podloom.model.kube import PODS
 from podloom.model.lease import Lease
 
-_LOOKS_GONE, _LOOKS_UNKNOWN = 1, 3
+_LOOKS_GONE, _LOOKS_UNKNOWN = 1, 2
 
 
 class Collector:

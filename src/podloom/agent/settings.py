@@ -21,7 +21,7 @@ class Settings:
     reference_dir: Path = Path("/usr/lib/cni")
     listen: str = "127.0.0.1:10092"
     resync_s: float = 60.0
-    collect_s: float = 20.0
+    collect_s: float = 15.0
     log_level: str = "info"
 
     @property
