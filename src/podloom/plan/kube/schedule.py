@@ -196,7 +196,7 @@ def choose_node(pod: Object, rooms: Sequence[NodeRoom], namespaces: Namespaces, 
                 best = (score, room.name)
     if best is not None:
         return Choice(best[1])
-    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
     return Choice("", f"0/{len(rooms)} nodes are available: {listed}.")
 
 
