@@ -116,7 +116,11 @@ class Box:
             "PODLOOM_SPOOL": str(self.folder / "state" / "spool"),
         }
         process = subprocess.Popen(
-            [native_path("azure-vnet")], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [more.get("plugin", "azure-vnet")],
+            executable=native_path("azure-vnet"),
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert process.stdin
         process.stdin.write(request.stdin)

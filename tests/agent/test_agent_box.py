@@ -208,3 +208,12 @@ def test_new_boot_ends_all_leases(box: Box) -> None:
     wait_for(lambda: "azv" not in box.sh("ip -o link"), 5)
     box.kill_agent()
     assert box.leases() == []
+
+
+def test_other_names_of_the_executable(box: Box) -> None:
+    """As loopback it brings `lo` up; as azure-vnet-ipam it says that the overlay does not need it."""
+    box.sh("ip netns add one")
+    assert box.call("ADD", "one", "one", plugin="loopback", ifname="lo")[0] == 0
+    assert "UP" in box.sh("ip link show lo", netns="one")
+    assert box.call("DEL", "one", "one", plugin="loopback", ifname="lo") == (0, None)
+    assert "overlay" in box.call("ADD", "one", "one", plugin="azure-vnet-ipam")[1]["details"]

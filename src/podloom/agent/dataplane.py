@@ -16,17 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from podloom.drivers.kernel.api import Kernel
+from podloom.drivers.kernel.errors import kernel_error
+from podloom.drivers.kernel.rtnl import Request, Rtnl
 from podloom.model.errors import PodloomError
 from podloom.model.rows import AGENT_PROTOCOL, Kind, Row, RowId, Tag
 from podloom.plan.endpoint import HOST_PREFIX
 from podloom.plan.nodetable import FAMILY, TABLE
 from podloom.reconcile.engine import Diff, Report, Target, difference, reconcile
 from podloom.reconcile.kernel import NetnsTarget, NftTarget, RowTarget
+from podloom.render import netlink as nl
 
 TAG = Tag(AGENT_PROTOCOL, link_prefixes=(HOST_PREFIX,))
 _POD_KINDS = (Kind.LINK, Kind.ADDRESS, Kind.SYSCTL, Kind.ROUTE, Kind.NEIGHBOUR)
 _HOST_KINDS = (Kind.LINK, Kind.ROUTE)
 _REMOVAL = "removal"
+_LOOPBACK_INDEX = 1
 
 
 class Dataplane:
@@ -55,6 +59,14 @@ class Dataplane:
     def check_owner(self, rows: Sequence[Row], owner: str) -> Diff:
         """What differs for one pod (CNI CHECK)."""
         return difference(rows, self._pod_targets, owner)
+
+    def loopback_up(self, netns: str) -> None:
+        """Bring a namespace's loopback interface up; raises Stale when there is no such namespace."""
+        with Rtnl(netns) as rtnl:
+            request = Request(nl.RTM_NEWLINK, 0, nl.pack_set_link(_LOOPBACK_INDEX, up=True))
+            answer = rtnl.batch([request])[0]
+        if answer.errno:
+            raise kernel_error(answer.errno, f"bring up lo in namespace {netns}", answer.words)
 
     def wrong_settings(self, rows: Iterable[Row]) -> list[Row]:
         """Those of the setting rows (Kind.SYSCTL) that read differently."""

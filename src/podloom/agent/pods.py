@@ -16,12 +16,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 import structlog
 
 from podloom.agent.dataplane import Dataplane
 from podloom.agent.leases import LeaseBook
-from podloom.model.cni import Attachment, CniRequest, CniResult, UnknownContainer
+from podloom.model.cni import Attachment, CniAddress, CniInterface, CniRequest, CniResult, UnknownContainer
 from podloom.model.endpoint import Endpoint, owner_of
 from podloom.model.errors import PodloomError, Rejected, Stale
 from podloom.model.lease import Lease, LeaseRequest
@@ -96,6 +97,13 @@ class Pods:
                 raise
             self.attached(lease)
             return endpoint_result(self.endpoint(lease))
+
+    def loopback(self, request: CniRequest) -> CniResult:
+        """Bring a container's own loopback interface up."""
+        self._dataplane.loopback_up(request.netns)
+        interface = CniInterface(request.ifname, "00:00:00:00:00:00", request.netns)
+        here = IPv4Address("127.0.0.1")
+        return CniResult((interface,), (CniAddress(here, 8, here, 0),), ())
 
     async def delete(self, attachment: Attachment) -> bool:
         """Detach; what is not attached is success. Returns whether there was something."""

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 Answer = tuple[int, bytes]
 MODE = "transparent"
+LOOPBACK, IPAM = "loopback", "azure-vnet-ipam"
 
 
 class Verbs:
@@ -55,6 +56,14 @@ class Verbs:
     async def _serve(self, request: CniRequest) -> bytes:
         if request.command == "VERSION":
             return render_versions()
+        if request.plugin == LOOPBACK:
+            return self._loopback(request)
+        if request.plugin == IPAM and request.command == "ADD":
+            raise Unsupported(
+                f"allocate an address for container {request.container_id}",
+                f"{IPAM} does not serve the overlay",
+                "use azure-vnet, which allocates by itself",
+            )
         if request.command == "DEL":
             await self._pods.delete(request.attachment)
             return b""
@@ -83,6 +92,12 @@ class Verbs:
         result = await self._pods.add(request)
         dns = request.config.get("dns")
         return render_result(replace(result, dns=dns) if isinstance(dns, dict) else result, request.version)
+
+    def _loopback(self, request: CniRequest) -> bytes:
+        """The reference plugin loopback, where the distribution has none."""
+        if request.command == "ADD":
+            return render_result(self._pods.loopback(request), request.version)
+        return b""
 
     def _check(self, request: CniRequest) -> None:
         if not request.config.get("prevResult"):
