@@ -81,7 +81,11 @@ class Node:
         self._credentials(address)
         holder = Keeper(self.context.tag, self.host.holder, once=True)
         life = asyncio.create_task(holder.run())
-        await asyncio.wait([life, asyncio.create_task(holder.started.wait())], return_when=asyncio.FIRST_COMPLETED)
+        began = asyncio.create_task(holder.started.wait())
+        await asyncio.wait([life, began], return_when=asyncio.FIRST_COMPLETED)
+        began.cancel()
+        if life.done():
+            return life.result()
         pid = holder.pid
         inside = [asyncio.create_task(keeper.run()) for keeper in self._inside(pid, address)]
         self.up.set()

@@ -17,8 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from podloom.model.errors import Unavailable
 from podloom.native import native_path
+
+log = structlog.get_logger()
 
 MARKER = "PODLOOM_PROCESS"
 STOP_TIMEOUT_S = 5.0
@@ -150,21 +154,32 @@ class Keeper:
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
-            spec = self._spec()
-            self.pid = adopt(self.tag, spec)
-            if not self.pid:
-                await self._remove_stale(spec)
-                self.pid = spawn(self.tag, spec)
-            self.restarts += 1
-            self.started.set()
             began = loop.time()
-            await wait_for_exit(self.pid)
-            self.pid = 0
-            self.started.clear()
+            if await self._begin():
+                await wait_for_exit(self.pid)
+                self.pid = 0
+                self.started.clear()
             if self._once:
                 return
             failures = 0 if loop.time() - began > 10 else failures + 1
             await asyncio.sleep(self.BACKOFF_S[min(failures, len(self.BACKOFF_S) - 1)] if failures else 0)
+
+    async def _begin(self) -> bool:
+        """Adopt or start the process; a failure is logged and tried again, unless the node it belongs in is gone."""
+        spec = self._spec()
+        try:
+            self.pid = adopt(self.tag, spec)
+            if not self.pid:
+                await self._remove_stale(spec)
+                self.pid = spawn(self.tag, spec)
+        except Unavailable as error:
+            if self._once or (spec.join and not Path(f"/proc/{spec.join}").exists()):
+                raise
+            log.warning("process does not start", process=spec.name, error=str(error))
+            return False
+        self.restarts += 1
+        self.started.set()
+        return True
 
     async def _remove_stale(self, spec: ProcessSpec) -> None:
         program = spec.argv[:3]
