@@ -6,7 +6,8 @@ and fields, selection from scalars, and operators whose operands can never agree
 
 from __future__ import annotations
 
-from cel.stdlib import STDLIB_FUNCTIONS
+import importlib
+from functools import cache
 
 from podloom.kube.api.schema.celast import Expr
 from podloom.kube.api.schema.celcost import BOOL, DYN, RESULTS, STRING, Type, part_of
@@ -15,13 +16,20 @@ from podloom.kube.api.schema.celfunctions import FUNCTIONS
 _SCALARS = frozenset({"int", "uint", "double", "bool", "string", "bytes", "timestamp", "duration", "null"})
 _NUMBERS = frozenset({"int", "uint", "double"})
 _COMPARISONS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
-_KNOWN = frozenset(
-    {*RESULTS, *FUNCTIONS, *STDLIB_FUNCTIONS, "type", "dyn", "getFullYear", "getMonth", "getDate", "getDayOfMonth"}
-    | {"getDayOfWeek", "getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds", "optional.of"}
-    | {"optional.none", "orValue", "value", "hasValue", "or", "optMap", "greatest", "least", "format", "named"}
+_MORE = frozenset(
+    {"type", "dyn", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getHours"}
+    | {"getMinutes", "getSeconds", "getMilliseconds", "orValue", "value", "hasValue", "or", "optMap", "greatest"}
+    | {"least", "format", "named"}
 )
 _TYPE_NAMES = frozenset({"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"})
 _NAMESPACES = frozenset({"math", "sets", "base64", "strings", "optional", "format", "lists", "ip", "cidr", "google"})
+
+
+@cache
+def known_functions() -> frozenset[str]:
+    """Every function a rule may call by a plain name."""
+    library = importlib.import_module("cel.stdlib").STDLIB_FUNCTIONS
+    return frozenset({*RESULTS, *FUNCTIONS, *library} | _MORE)
 
 
 class CelTypeError(Exception):
@@ -92,7 +100,7 @@ class Checker:
             types = []
         types += [self.check(arg, scope) for arg in e.args]
         if name[0].isalpha():
-            if name not in _KNOWN and not (
+            if name not in known_functions() and not (
                 e.target is not None and e.target.kind == "ident" and e.target.name in _NAMESPACES
             ):
                 raise self._error(e.pos, f"undeclared reference to '{name}' (in container '')")

@@ -13,7 +13,7 @@ import binascii
 import re
 from typing import Any
 
-from podloom.kube.api.schema.nodes import SCALARS, Node
+from podloom.kube.api.schema.nodes import SCALARS, Field, Node
 
 _QUANTITY = re.compile(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$")
 _RFC3339 = re.compile(
@@ -206,23 +206,35 @@ def zero(node: Node) -> Any:
 
 def finish(node: Node, value: dict[str, Any]) -> dict[str, Any]:
     """Drop what Go drops from a struct and add what it always writes, all the way down. In place, idempotent."""
-    for field in node.fields.values():
-        name, letter = field.name, field.letter
-        part = value.get(name)
-        if part is None:
-            if letter == "s":
-                value[name] = finish(field.node, {})
-            elif letter in "nt":
-                value[name] = None
-            elif letter == "r":
-                value[name] = zero(field.node)
-            elif name in value:
-                del value[name]
-        elif letter == "z" and not part:
-            del value[name]
-        elif field.node.kind not in SCALARS:
+    fields = node.fields
+    dropped = None
+    for name, part in value.items():
+        field = fields.get(name)
+        if field is None:
+            continue
+        if (part is None and field.letter in "pz") or (field.letter == "z" and not part):
+            dropped = [*dropped, name] if dropped else [name]
+        elif type(part) is dict or type(part) is list:
             _finish_part(field.node, part)
+    if dropped:
+        for name in dropped:
+            del value[name]
+    for field in _always(node):
+        if value.get(field.name) is None:
+            value[field.name] = _written(field)
     return value
+
+
+def _always(node: Node) -> tuple[Field, ...]:
+    if node.always is None:
+        node.always = tuple(field for field in node.fields.values() if field.letter in "sntr")
+    return node.always
+
+
+def _written(field: Field) -> Any:
+    if field.letter == "s":
+        return finish(field.node, {})
+    return zero(field.node) if field.letter == "r" else None
 
 
 def _finish_part(node: Node, value: Any) -> None:

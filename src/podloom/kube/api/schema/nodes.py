@@ -61,6 +61,7 @@ class Node:
     extra: bool = False
     micro: bool = False
     zero: Any = None  # cached: the value of a Go struct with nothing set
+    always: tuple[Field, ...] | None = None  # cached: the fields Go always writes
 
     def child(self, name: str) -> Node | None:
         """The schema of the part called `name`; None if not declared."""

@@ -9,14 +9,12 @@ per rule text; subtrees without rules are skipped; on updates what did not chang
 from __future__ import annotations
 
 import datetime
+import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-
-import cel
-from cel.stdlib import add_stdlib_to_context
 
 from podloom.kube.api.contract import Cause
 from podloom.kube.api.schema.celfunctions import FUNCTIONS
@@ -37,9 +35,15 @@ _REASONS = {
 
 
 @cache
+def library() -> Any:
+    """The CEL library, imported when the first rule needs it: it takes 0.1 s, and most clusters have no rules."""
+    return importlib.import_module("cel")
+
+
+@cache
 def program(text: str) -> Any:
     """The compiled program; raises ValueError with the compiler's words."""
-    return cel.compile(text)
+    return library().compile(text)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class Rules:
             if rule.transition and not has_old and not rule.optional_old:
                 continue
             if rule.optional_old:
-                optional = cel.OptionalValue
+                optional = library().OptionalValue
                 context.add_variable("oldSelf", optional.of(self._self(old)) if has_old else optional.none())
             elif has_old:
                 context.add_variable("oldSelf", self._self(old))
@@ -139,8 +143,8 @@ class Rules:
 
 
 def _context() -> Any:
-    context = cel.Context()
-    add_stdlib_to_context(context)
+    context = library().Context()
+    importlib.import_module("cel.stdlib").add_stdlib_to_context(context)
     for name, function in FUNCTIONS.items():
         context.add_function(name, function)
     return context
@@ -246,7 +250,7 @@ def _string(wanted: str | None, value: str) -> Any:
         return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
     if wanted == "duration":
         try:
-            return cel.evaluate("duration(d)", {"d": value})
+            return library().evaluate("duration(d)", {"d": value})
         except (ValueError, RuntimeError, TypeError):
             return value
     return value

@@ -44,7 +44,12 @@ class Patched:
 
 _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 _STATUS: Trie = {"f:status": {}}
-_NOT_STATUS: Trie = {"f:spec": {}, "f:metadata": {"f:labels": {}, "f:ownerReferences": {}, "f:deletionTimestamp": {}}}
+_NOT_STATUS: Trie = {"f:spec": {}}
+# What the status strategies of some kinds put back besides spec.
+_RESET_BY_STATUS: dict[str, Trie] = {
+    "deployments.apps": {"f:spec": {}, "f:metadata": {"f:labels": {}}},
+    "pods": {"f:spec": {}, "f:metadata": {"f:ownerReferences": {}, "f:deletionTimestamp": {}}},
+}
 _NOT_CUSTOM_STATUS: Trie = {"f:spec": {}, "f:metadata": {}}
 
 
@@ -296,7 +301,9 @@ class Schemas:
     def _ignored(self, rtype: ResourceType, subresource: str) -> Trie:
         """The fields a write of the (sub)resource resets, so that nobody comes to own them by it."""
         if subresource == "status":
-            return _NOT_CUSTOM_STATUS if rtype.custom else _NOT_STATUS
+            if rtype.custom:
+                return _NOT_CUSTOM_STATUS
+            return _RESET_BY_STATUS.get(rtype.group_resource, _NOT_STATUS)
         if not subresource and any(s.name == "status" for s in rtype.subresources):
             return _STATUS
         return {}
