@@ -5,6 +5,7 @@ Run as `unshare --net --mount python -m bench._cni_inside NAME`; everything goes
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import orjson
 
+from bench._api import fill, start_api
 from podloom.drivers.kernel import create_netns, delete_netns
 from podloom.drivers.store.lease import LeaseStore
 
@@ -60,7 +62,10 @@ class Pod:
 class Node:
     """The namespaces' contents; a context manager that starts and ends the agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, services: int = 0) -> None:
+        """With `services` > 0 there is an API server too, with that many services; else the agent is by itself."""
+        self._services = services
+        self._api: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="podloom-bench-"))
         self.plugin_dir = self.folder / "bin"
         self.agent: subprocess.Popen[bytes] | None = None
@@ -77,16 +82,23 @@ class Node:
             "route add default via 10.224.0.1",
         ):
             subprocess.run(["ip", *command.split()], check=True)
-        self._remember_range()
+        more: list[str] = []
+        if self._services:
+            self._api, config = start_api(self.folder)
+            asyncio.run(fill(config, NODE, self._services))
+            more = ["--kubeconfig", str(config)]
+        else:
+            self._remember_range()
         for side, config in CONFIGS.items():
             (self.folder / side).write_text(json.dumps({**config, "ipam": _ipam(config, self.folder)}))
-        self._start_agent()
+        self._start_agent(*more)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.agent is not None:
-            self.agent.terminate()
-            self.agent.wait(10)
+        for process in (self.agent, self._api):
+            if process is not None:
+                process.terminate()
+                process.wait(10)
 
     def run(self, verb: str, pod: Pod) -> float:
         """Run one plugin invocation as a whole process; its seconds. Raises when it fails."""
