@@ -102,10 +102,12 @@ class EndpointSliceKind(BuiltIn):
             endpoint["conditions"] = endpoint.get("conditions") or {}
 
     def create(self, obj: Object, ctx: Context) -> None:
+        _without_empty(obj)
         obj["metadata"]["generation"] = 1
 
     def update(self, obj: Object, old: Object, ctx: Context) -> None:
         """Labels count as content here: consumers find slices by them."""
+        _without_empty(obj)
         count_generation(_content(obj), _content(old))
 
     def check(self, report: Report, obj: Object, old: Object | None, ctx: Context) -> None:
@@ -156,6 +158,13 @@ class EndpointSliceKind(BuiltIn):
 
     def check_change(self, report: Report, obj: Object, old: Object, ctx: Context) -> None:
         report.immutable("addressType", obj.get("addressType", ""), old.get("addressType", ""))
+
+
+def _without_empty(obj: Object) -> None:
+    """Empty lists are kept as none, so that two empty slices are equal."""
+    for field in ("endpoints", "ports"):
+        if not obj.get(field):
+            obj[field] = None
 
 
 def _content(obj: Object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Namespaces: a label with their name, a finalizer, and three that stay."""
+"""Namespaces: a label with their name, a finalizer, and an account for their pods."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from copy import deepcopy
 from typing import ClassVar
 
 from podloom.kube.api.contract import Context, Object, Write
-from podloom.kube.api.kinds.base import BuiltIn, forbidden, keep
+from podloom.kube.api.kinds.base import BuiltIn, keep
 from podloom.kube.api.kinds.check import Report
 from podloom.kube.api.kinds.show import text
 from podloom.kube.api.kinds.types import type_of
 
-IMMORTAL = ("default", "kube-system", "kube-public")
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -26,11 +25,6 @@ class NamespaceKind(BuiltIn):
     field_labels = ("status.phase",)
     unknown_field_label = "field label not supported: {label}"
     initial_status: ClassVar[Object | None] = {"phase": "Active"}
-
-    def admit(self, obj: Object, old: Object | None, ctx: Context) -> None:
-        name = ctx.name or obj.get("metadata", {}).get("name", "")
-        if ctx.verb == "delete" and name in IMMORTAL:
-            raise forbidden(ctx, "namespaces", name, "this namespace may not be deleted")
 
     def default(self, obj: Object, ctx: Context) -> None:
         name = obj["metadata"].get("name")

@@ -59,6 +59,7 @@ class Workload(BuiltIn):
     generation = True
     initial_status: ClassVar[Object | None] = {}
     selector_fixed: ClassVar[bool] = True
+    noun: ClassVar[str] = "deployment"  # in the text about an empty selector; replica sets say so too
 
     def default(self, obj: Object, ctx: Context) -> None:
         spec = obj["spec"] = obj.get("spec") or {}
@@ -73,7 +74,7 @@ class Workload(BuiltIn):
     def check(self, report: Report, obj: Object, old: Object | None, ctx: Context) -> None:
         spec = obj["spec"]
         self.check_own(report, spec)
-        check_selector(report, spec)
+        check_selector(report, spec, self.noun)
         pod_check.check_template(report, spec["template"], "spec.template", _ALWAYS)
         self.check_rest(report, spec)
 
@@ -98,7 +99,7 @@ class Workload(BuiltIn):
         obj["spec"]["replicas"] = replicas
 
 
-def check_selector(report: Report, spec: Object) -> None:
+def check_selector(report: Report, spec: Object, noun: str) -> None:
     """The selector is there, selects something, and matches the template's labels."""
     chosen = spec.get("selector")
     if chosen is None:
@@ -106,7 +107,7 @@ def check_selector(report: Report, spec: Object) -> None:
     else:
         label_selector(report, "spec.selector", chosen)
         if is_empty_selector(chosen):
-            report.invalid("spec.selector", chosen, "empty selector is invalid for deployment")
+            report.invalid("spec.selector", chosen, f"empty selector is invalid for {noun}")
     found = (spec["template"].get("metadata") or {}).get("labels")
     if not selects(chosen, found or {}):
         report.invalid("spec.template.metadata.labels", found, "`selector` does not match template `labels`")
@@ -230,6 +231,7 @@ class ReplicationControllerKind(Workload):
 
 
 class DaemonSetKind(Workload):
+    noun = "daemonset"
     initial_status: ClassVar[Object | None] = {
         "currentNumberScheduled": 0,
         "numberMisscheduled": 0,
@@ -293,6 +295,7 @@ class DaemonSetKind(Workload):
 
 
 class StatefulSetKind(Workload):
+    noun = "statefulset"
     initial_status: ClassVar[Object | None] = {"replicas": 0, "availableReplicas": 0}
     printed = (
         (
