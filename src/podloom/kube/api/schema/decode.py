@@ -205,7 +205,10 @@ def zero(node: Node) -> Any:
 
 
 def finish(node: Node, value: dict[str, Any]) -> dict[str, Any]:
-    """Drop what Go drops from a struct and add what it always writes, all the way down. In place, idempotent."""
+    """Drop what Go drops from a struct and add what it always writes, all the way down. In place, idempotent.
+
+    A required list that is empty becomes null where objects are stored in a binary form that knows no empty lists.
+    """
     fields = node.fields
     dropped = None
     for name, part in value.items():
@@ -214,6 +217,8 @@ def finish(node: Node, value: dict[str, Any]) -> dict[str, Any]:
             continue
         if (part is None and field.letter in "pz") or (field.letter == "z" and not part):
             dropped = [*dropped, name] if dropped else [name]
+        elif field.letter == "n" and not part and node.stored_binary:
+            value[name] = None
         elif type(part) is dict or type(part) is list:
             _finish_part(field.node, part)
     if dropped:

@@ -47,8 +47,9 @@ class Field:
 class Node:
     """The schema of one value.
 
-    go names the Go type in messages. A list's relation is atomic, set or map (with keys, and their defaults in
-    the item's fields). extra: a struct that also keeps fields it does not declare (preserve-unknown-fields).
+    go names the Go type in messages. A list's relation is atomic, set or map (with keys, and their defaults in the
+    item's fields). stored_binary: a real server keeps the type as protobuf. extra: a struct that also keeps fields it
+    does not declare (preserve-unknown-fields).
     """
 
     kind: Kind
@@ -60,6 +61,7 @@ class Node:
     keys: tuple[str, ...] = ()
     extra: bool = False
     micro: bool = False
+    stored_binary: bool = False
     zero: Any = None  # cached: the value of a Go struct with nothing set
     always: tuple[Field, ...] | None = None  # cached: the fields Go always writes
 

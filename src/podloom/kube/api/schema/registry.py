@@ -7,6 +7,7 @@ a definition becomes a `Node` when first asked for. What the file lacks is in go
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ _SPECIAL = {
     "io.k8s.apimachinery.pkg.api.resource.Quantity": Node("quantity", "resource.Quantity"),
     "io.k8s.apimachinery.pkg.runtime.RawExtension": ANY,
 }
+_JSON_STORED = ("io.k8s.apiextensions-apiserver.", "io.k8s.kube-aggregator.")
 _SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _INTEGERS = {"int32": "int32", "int64": "int64", "": "int64"}
 
@@ -85,7 +87,7 @@ class Registry:
             return Node("union", _go_name(name), item=self.node(_SCHEMA))
         if name not in self._nodes:
             definition = self.definitions[name]
-            node = Node("struct", _go_name(name))
+            node = Node("struct", _go_name(name), stored_binary=not name.startswith(_JSON_STORED))
             self._nodes[name] = node  # before its fields: definitions refer to themselves
             if "properties" in definition:
                 self._fill(node, name, definition)
@@ -136,7 +138,7 @@ class Registry:
         node = self.node(schema["$ref"].rpartition("/")[2])
         map_type = schema.get("x-kubernetes-map-type")
         if map_type and node.atomic != (map_type == "atomic"):
-            node = Node(node.kind, node.go, node.fields, node.item, map_type == "atomic")
+            node = replace(node, atomic=map_type == "atomic")
         return node
 
     def _list(self, schema: dict[str, Any]) -> Node:

@@ -165,7 +165,10 @@ class Schemas:
     def _check_type(self, rtype: ResourceType, obj: Object) -> None:
         """Fill in apiVersion and kind, or refuse those of another type."""
         version, kind = obj.get("apiVersion") or rtype.group_version, obj.get("kind") or rtype.kind
-        obj["apiVersion"], obj["kind"] = version, kind
+        if obj.get("apiVersion") != version or obj.get("kind") != kind:
+            rest = {key: part for key, part in obj.items() if key not in {"apiVersion", "kind"}}
+            obj.clear()
+            obj.update({"apiVersion": version, "kind": kind}, **rest)
         if version == rtype.group_version and kind == rtype.kind:
             return
         group, _, bare = str(version).rpartition("/")
