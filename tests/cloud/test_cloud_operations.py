@@ -120,6 +120,23 @@ async def test_the_cloud_answers_only_who_can_read_its_token(cloud: CloudProcess
             assert (caught.value.status, caught.value.code) == (401, "AuthenticationFailed")
 
 
+async def test_a_removal_that_fails_stays_wished_and_can_be_asked_again(client: CloudClient) -> None:
+    await client.put(CLUSTER, cluster_body())
+    _, group_url = await client.begin("DELETE", RG)
+    _, url = await client.begin("DELETE", CLUSTER)
+    generation = (await client.get(CLUSTER))["properties"]["podloom"]["generation"]
+    reason = {"code": "NodeStuck", "message": "node 1 does not end"}
+    await client.report(CLUSTER, {"provisioningState": "Failed", "error": reason}, generation=generation)
+    for failed in (url, group_url):
+        state, _ = await client.operation(failed)
+        assert (state["status"], state["error"]) == ("Failed", reason)
+    assert await _state(client) == "Deleting"
+    _, again = await client.begin("DELETE", RG)
+    assert (await client.operation(again))[0]["status"] == "InProgress"
+    await client.finalize(CLUSTER)
+    assert (await client.operation(again))[0]["status"] == "Succeeded"
+
+
 async def test_only_what_is_being_deleted_can_be_finalized(client: CloudClient) -> None:
     await client.put(CLUSTER, cluster_body())
     with pytest.raises(CloudError) as caught:

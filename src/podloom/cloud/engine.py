@@ -121,8 +121,8 @@ class Engine:
                 if id_.type == RESOURCE_GROUPS:
                     raise refusals.group_not_found(id_.group)
                 return Answer(204, None)
-            if row.state == "Deleting":
-                return Answer(202, None, self._flight(row))
+            if row.state == "Deleting" and (flight := self._flight(row)):
+                return Answer(202, None, flight)
             if id_.type == RESOURCE_GROUPS:
                 return self._delete_group(row, rules)
             if found := errors_of(rules.check_delete(row, frozenset())):
@@ -144,8 +144,8 @@ class Engine:
     def report(self, id_: ResourceId, patch: Json, generation: int | None = None) -> Json:
         """Merge server-owned properties; a final provisioningState ends the operation in flight.
 
-        `kubeconfigs` {name: text} is kept apart from the document. A report about an older generation, or a late
-        success of something being deleted, does not change the state.
+        `kubeconfigs` {name: text} is kept apart from the document. A report about an older generation does not
+        change the state. What is Deleting stays so until `finalize`; that it Failed only ends the operation.
         """
         with self.store.transaction():
             rules, outer = self._rules_of(id_)
@@ -157,7 +157,10 @@ class Engine:
             if outer is not None:
                 patch = {embedded.list_name(rules, id_): {id_.name: patch}}
             state = patch.pop("provisioningState", None)
-            if state is not None and self._counts(row, str(state), generation):
+            if row.state == "Deleting":
+                if state == "Failed" and generation == row.generation:
+                    self._end_removal(row, error)
+            elif state is not None and (generation is None or generation >= row.generation):
                 patch = merge_patch({**patch, "provisioningState": state}, rules.with_state(row, str(state)))
                 self._end(row, str(state), error)
             reported = merge_patch(row.reported, patch)
@@ -245,17 +248,19 @@ class Engine:
     def _flight(self, row: Row) -> Operation | None:
         return self.store.in_flight(row.id.key)
 
-    def _counts(self, row: Row, state: str, generation: int | None) -> bool:
-        if generation is not None and generation < row.generation:
-            return False
-        return row.state != "Deleting" or (state == "Failed" and generation == row.generation)
-
     def _end(self, row: Row, state: str, error: Any) -> None:
         if state == "Succeeded":
             self.store.end(row.id.key, "Succeeded", None, self._clock())
         elif state == "Failed":
             unsaid = {"code": "ReconcileFailed", "message": f"'{row.id.name}' could not be realised"}
             self.store.end(row.id.key, "Failed", error if isinstance(error, dict) else unsaid, self._clock())
+
+    def _end_removal(self, row: Row, error: Any) -> None:
+        """A removal failed for now: it stays wished, its operation ends, and so does its group's."""
+        self._end(row, "Failed", error)
+        group = self.store.get(row.id.group_id.key)
+        if group is not None and group.state == "Deleting":
+            self._end(group, "Failed", error)
 
     def _delete_child(self, id_: ResourceId, outer: ResourceId, rules: Rules) -> Answer:
         row = self._find(outer)
@@ -300,7 +305,7 @@ class Engine:
         """Remove a Deleting group once nothing inside waits to be torn down; ask what waits to go."""
         waiting = [row for row in self.store.in_group(group.id.key) if self.rules[row.id.type.lower()].removal_waits]
         for row in waiting:
-            if row.state != "Deleting":
+            if row.state != "Deleting" or self._flight(row) is None:
                 self._begin_removal(row)
         if waiting:
             return
