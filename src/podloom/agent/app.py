@@ -59,7 +59,9 @@ class Agent:
         self._forget_old_boot()
         self.dataplane = Dataplane(lambda: RealKernel(TAG))
         self.pods = Pods(self.book, self.dataplane, mtu=self._mtu, netns_exists=netns_exists)
-        self.table = Loop("table", self._apply_table, settle_s=0.02, resync_s=settings.resync_s, retry_s=2.0)
+        self.table = Loop(
+            "table", self._apply_table, settle_s=0.05, pace_s=0.2, resync_s=settings.resync_s, retry_s=2.0
+        )
         self.inputs = Inputs(settings.node_name, self.book, self._inputs_changed)
         self.table_ready = False
         self.verbs = _Timed(self.pods, trouble=self.trouble, before_add=self._before_add)

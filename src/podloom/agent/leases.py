@@ -36,6 +36,7 @@ class LeaseBook:
         self._adds: dict[Attachment, Lease] = {}
         self._deletes: list[Attachment] = []
         self._waiting: asyncio.Future[None] | None = None
+        self.latest_s = max((lease.created_s for lease in self.leases.values()), default=0.0)
         self.commits = 0
 
     def set_ranges(self, ranges: tuple[Network, ...]) -> None:
@@ -88,6 +89,7 @@ class LeaseBook:
             created_s=request.created_s,
         )
         self._used.update(addresses)
+        self.latest_s = max(self.latest_s, request.created_s)
         ended = [self.leases.pop(attachment) for attachment in instead_of if attachment in self.leases]
         self.leases[lease.attachment] = self._adds[lease.attachment] = lease
         self._deletes += [item.attachment for item in ended]

@@ -30,6 +30,7 @@ from podloom.model.rows import Kind, Row
 from podloom.plan.endpoint import endpoint_result, host_ifname, plan_endpoint, plan_removal
 
 log = structlog.get_logger()
+_LATER_S = 0.001  # a newer incarnation is later, even when the clock was set back
 
 
 @dataclass
@@ -179,7 +180,7 @@ class Pods:
             pod_name=request.pod_name,
             pod_uid=request.pod_uid,
             network=request.network,
-            created_s=self._now(),
+            created_s=max(self._now(), self.book.latest_s + _LATER_S),
         )
 
     def _refuse_existing(self, lease: Lease) -> None:
@@ -198,6 +199,7 @@ class Pods:
         try:
             await self._dataplane.remove(self._removal(lease))
             await self.book.remove(lease.attachment)
+            self._forget(lease)
         except PodloomError as error:
             log.warning("pod.undo", pod=lease.pod, error=error.message)
 

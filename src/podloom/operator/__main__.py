@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -53,12 +54,11 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(KubeClient.from_kubeconfig(settings.kubeconfig))
-        routes = None
+        cloud = None
         if settings.cloud_url:
             cloud = await stack.enter_async_context(CloudClient(settings.cloud_url, settings.cloud_ca or None))
-            routes = Routes(cloud, settings.routing_domain)
         stopped = asyncio.create_task(stop.wait())
-        tasks = [stopped, asyncio.create_task(_serve(settings, client, routes))]
+        tasks = [stopped, asyncio.create_task(_serve(settings, client, cloud))]
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
@@ -68,8 +68,9 @@ async def run(settings: Settings) -> None:
     log.info("operator.stopped")
 
 
-async def _serve(settings: Settings, client: KubeApi, routes: Routes | None) -> None:
+async def _serve(settings: Settings, client: KubeApi, cloud: CloudClient | None) -> None:
     await ensure_definition(client)
+    routes = Routes(cloud, settings.routing_domain) if cloud else None
     loop: Loop
 
     def mark() -> None:
@@ -90,13 +91,16 @@ async def _serve(settings: Settings, client: KubeApi, routes: Routes | None) -> 
         for informer in controller.informers():
             group.create_task(informer.run())
         group.create_task(loop.run())
-        group.create_task(_resync(controller, settings.resync_s))
+        if cloud is not None and routes is not None:
+            group.create_task(_follow_routes(cloud, routes, mark))
 
 
-async def _resync(controller: Controller, interval_s: float) -> None:
-    while True:
-        await asyncio.sleep(interval_s)
-        await controller.resync()
+async def _follow_routes(cloud: CloudClient, routes: Routes, mark: Callable[[], None]) -> None:
+    """Look again whenever a route of ours changes in the cloud, whoever changed it."""
+    async for change in cloud.changes():
+        if change.marker == "synced" or routes.owns(change.id):
+            routes.forget()
+            mark()
 
 
 def main() -> int:

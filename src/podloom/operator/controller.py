@@ -88,11 +88,6 @@ class Controller:
         results = await asyncio.gather(*work)
         return all(results) and not (nncs.keys() - nodes.keys())
 
-    async def resync(self) -> None:
-        """Look at the cloud's routes again on the next pass."""
-        if self._routes is not None:
-            self._routes.forget()
-
     def _claims(self, nodes: Mapping[str, Object], nncs: Mapping[str, Object]) -> dict[str, tuple[Network, ...]]:
         claims = {name: claimed_ranges(obj) for name, obj in nncs.items()}
         for name, node in nodes.items():

@@ -38,6 +38,10 @@ class Routes:
         """Look at the cloud again next time."""
         self._seen = None
 
+    def owns(self, id_: str) -> bool:
+        """Whether the resource is a route of this domain (identifiers compare without regard to case)."""
+        return id_.lower().startswith(f"{self._domain}/routes/".lower())
+
     async def names(self) -> set[str]:
         """Nodes that have a route."""
         return set(await self._routes())
