@@ -8,6 +8,7 @@ and a resync runs when nothing was marked for a while.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -51,11 +52,11 @@ class Loop:
         """Until cancelled. A Bug ends it; every other error is logged and tried again."""
         self.mark()
         while True:
-            try:
-                await asyncio.wait_for(self._dirty.wait(), self._wait_s())
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets a mark.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_s()):
+                    await self._dirty.wait()
                 await asyncio.sleep(self._settle_s)
-            except TimeoutError:
-                pass
             self._dirty.clear()
             await self._once()
             await asyncio.sleep(self._pace_s)
