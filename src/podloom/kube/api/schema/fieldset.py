@@ -120,12 +120,14 @@ def recursive_difference(a: Trie, b: Trie) -> Trie:
         return a
     out: Trie = {}
     for element, below in a.items():
+        if element == ".":
+            continue
         other = b.get(element)
-        if other is None or element == ".":
+        if other is None:
             out[element] = below
         elif not is_member(other):
-            rest = recursive_difference(below, other)
-            if rest:
+            rest = _rebuilt(is_member(below), recursive_difference(below, other))
+            if rest is not None:
                 out[element] = rest
     return out
 
