@@ -8,16 +8,17 @@ and knows the addresses Azure reserves in a subnet: the first four and the last 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Sequence
 
 from podloom.cloud.store import Store
 from podloom.model.findings import Finding
 from podloom.plan.address.cidrs import reserved_in
 
+_RESERVED_FIRST = 4  # PLAN-01: a subnet's first four addresses are Azure's, and its last
 PUBLIC_POOL = "public"
 PUBLIC_RANGE = ipaddress.ip_network("198.51.100.0/24")
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -26,11 +27,13 @@ def assign_dynamic(store: Store, pool: str, ranges: list[Prefix], owner: str, pa
     held = store.address_of(pool, owner, part)
     if held is not None and any(ipaddress.ip_address(held) in range_ for range_ in ranges):
         return held
-    taken = store.taken(pool)
-    for address in _usable(ranges):
-        if str(address) not in taken:
-            store.take(pool, str(address), owner, part)
-            return str(address)
+    for range_ in ranges:
+        first, last = int(range_.network_address), int(range_.broadcast_address)
+        number = first_free(store.numbers(pool), first + _RESERVED_FIRST, last - 1)
+        if number is not None:
+            address = str(range_.network_address + (number - first))
+            store.take(pool, address, owner, part)
+            return address
     return None
 
 
@@ -58,21 +61,28 @@ def assign_static(
     return None
 
 
-def _usable(ranges: list[Prefix]) -> Iterator[Address]:
-    for range_ in ranges:
-        last = int(range_.broadcast_address)
-        for number in range(int(range_.network_address) + 4, last):
-            yield range_.network_address + (number - int(range_.network_address))
-
-
 def assign_public(store: Store, owner: str) -> str | None:
     """A public address of the lab's range, None when all are given."""
     held = store.address_of(PUBLIC_POOL, owner, "")
     if held is not None:
         return held
-    taken = store.taken(PUBLIC_POOL)
-    for address in PUBLIC_RANGE.hosts():
-        if str(address) not in taken:
-            store.take(PUBLIC_POOL, str(address), owner, "")
-            return str(address)
-    return None
+    first, last = int(PUBLIC_RANGE.network_address), int(PUBLIC_RANGE.broadcast_address)
+    number = first_free(store.numbers(PUBLIC_POOL), first + 1, last - 1)
+    if number is None:
+        return None
+    address = str(ipaddress.ip_address(number))
+    store.take(PUBLIC_POOL, address, owner, "")
+    return address
+
+
+def first_free(taken: Sequence[int], first: int, last: int) -> int | None:
+    """The lowest number of first..last that is not in the sorted `taken`; logarithmic."""
+    start = bisect_left(taken, first)
+    low, high = 0, len(taken) - start
+    while low < high:
+        middle = (low + high) // 2
+        if taken[start + middle] == first + middle:
+            low = middle + 1
+        else:
+            high = middle
+    return first + low if first + low <= last else None

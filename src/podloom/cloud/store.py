@@ -9,8 +9,10 @@ with its number. The stream of changes is then simply "rows with a larger number
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import sqlite3
 import uuid
+from bisect import insort
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,6 +112,7 @@ class Store:
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
         self._changed = asyncio.Event()
+        self._numbers: dict[str, list[int]] = {}
 
     def close(self) -> None:
         self._db.close()
@@ -123,6 +126,7 @@ class Store:
             yield
         except BaseException:
             self._db.execute("ROLLBACK")
+            self._numbers.clear()
             raise
         self._db.execute("COMMIT")
         if self.seq != before:
@@ -179,6 +183,7 @@ class Store:
     def remove(self, row: Row) -> None:
         """Remove a resource with its addresses and secrets; its tombstone tells the watchers."""
         key, seq = row.id.key, self._next_seq()
+        self._numbers.clear()
         for table, column in (("resources", "key"), ("addresses", "owner"), ("secrets", "key")):
             self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (key,))
         self._db.execute(
@@ -250,16 +255,27 @@ class Store:
         query = "SELECT address, owner FROM addresses WHERE pool = ?"
         return dict(self._db.execute(query, (pool,)).fetchall())
 
+    def numbers(self, pool: str) -> list[int]:
+        """The IP addresses in use of `pool` as sorted numbers; kept in memory, as a large pool is asked for often."""
+        if pool not in self._numbers:
+            self._numbers[pool] = sorted(int(ipaddress.ip_address(address)) for address in self.taken(pool))
+        return self._numbers[pool]
+
     def take(self, pool: str, address: str, owner: str, part: str) -> None:
         """Give `address` to one part of `owner` (e.g. an ipConfiguration), instead of what that part had."""
-        self._db.execute("DELETE FROM addresses WHERE pool = ? AND owner = ? AND part = ?", (pool, owner, part))
+        query = "DELETE FROM addresses WHERE pool = ? AND owner = ? AND part = ?"
+        if self._db.execute(query, (pool, owner, part)).rowcount:
+            self._numbers.pop(pool, None)
         self._db.execute("INSERT INTO addresses VALUES(?, ?, ?, ?)", (pool, address, owner, part))
+        if pool in self._numbers:
+            insort(self._numbers[pool], int(ipaddress.ip_address(address)))
 
     def free_except(self, owner: str, kept: set[tuple[str, str]]) -> None:
         """Free the addresses of `owner` whose (pool, part) is not in `kept`."""
         query = "SELECT pool, part FROM addresses WHERE owner = ?"
         for pool, part in self._db.execute(query, (owner,)).fetchall():
             if (pool, part) not in kept:
+                self._numbers.pop(pool, None)
                 self._db.execute("DELETE FROM addresses WHERE owner = ? AND pool = ? AND part = ?", (owner, pool, part))
 
     # secrets and meta
