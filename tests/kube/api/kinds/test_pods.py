@@ -291,3 +291,38 @@ def test_a_node_writes_its_own_pods_only(world: Any) -> None:
                 world.kind("pods").admit(pod, pod, ctx)
     with pytest.raises(StatusError, match='is not allowed to modify node "n2"'):
         world.kind("nodes").admit({"metadata": {"name": "n2"}}, None, world.context("update", **who))
+
+
+def test_quota_status_follows_pods(world: Any) -> None:
+    """The usage a quota shows is that of the pods there are, ended ones aside."""
+    kind, quota = world.kind("pods"), world.kind("resourcequotas")
+    body = {"metadata": {"name": "q", "namespace": "ns"}, "spec": {"hard": {"pods": "3", "requests.cpu": "1"}}}
+    world.create(quota, body)
+
+    def used() -> Any:
+        return world.get("", "resourcequotas", "ns", "q")["status"]["used"]
+
+    assert used() == {"pods": "0", "requests.cpu": "0"}
+    limits = [{"name": "m", "image": "i", "resources": {"requests": {"cpu": "250m"}}}]
+    world.create(kind, _pod("a", containers=limits))
+    pod = world.create(kind, _pod("b", containers=copy.deepcopy(limits)))
+    assert used() == {"pods": "2", "requests.cpu": "500m"}
+    ended = copy.deepcopy(pod)
+    ended["status"]["phase"] = "Succeeded"
+    for write in kind.after_store(ended, pod, world.context("update", namespace="ns")):
+        world._write(write)
+    assert used() == {"pods": "1", "requests.cpu": "250m"}
+
+
+def test_templates_may_mount_the_claims_of_a_stateful_set(world: Any) -> None:
+    """A mount names a volume of the template or a claim template; anything else is not found."""
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": copy.deepcopy(_pod()["spec"])}
+    template["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/d"}]
+    body = {
+        "metadata": {"name": "s", "namespace": "ns"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template, "serviceName": "s"},
+    }
+    (cause,) = world.create(world.kind("statefulsets", "apps"), copy.deepcopy(body))
+    assert cause.reason == "FieldValueNotFound"
+    body["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": {}}]
+    assert isinstance(world.create(world.kind("statefulsets", "apps"), body), dict)

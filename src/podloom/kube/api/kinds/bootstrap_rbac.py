@@ -184,9 +184,7 @@ get list update watch | apps | deployments
 update | apps | deployments/finalizers deployments/status
 create delete get list patch update watch | apps | replicasets
 get list update watch | core | pods
-device-storage-version-migrator-controller
-get list patch update watch | * | *
-taint-eviction-controller
+device-taint-eviction-controller
 delete get list watch | core | pods
 patch update | core | pods/status
 r | resource.k8s.io | resourceclaims resourceslices

@@ -15,21 +15,29 @@ _OPERATORS = ("Equal", "Exists", "Gt", "Lt")
 _MAX_INT32 = (1 << 31) - 1
 
 
-def check_template(report: Report, template: Object, path: str, restart: Sequence[str] = _RESTART) -> None:
-    """A PodTemplateSpec; `restart` are the restart policies its owner allows."""
+def check_template(
+    report: Report,
+    template: Object,
+    path: str,
+    restart: Sequence[str] = _RESTART,
+    *,
+    claims: Sequence[str] = (),
+) -> None:
+    """A PodTemplateSpec; `restart` are the policies its owner allows, `claims` the volumes it will add."""
     metadata = template.get("metadata") or {}
     labels(report, f"{path}.labels", metadata.get("labels"))
     for key in metadata.get("annotations") or {}:
         report.format(f"{path}.annotations", key, formats.qualified_name)
-    check_spec(report, template.get("spec") or {}, f"{path}.spec")
+    check_spec(report, template.get("spec") or {}, f"{path}.spec", claims=claims)
     policy = (template.get("spec") or {}).get("restartPolicy", "")
     if policy in _RESTART and policy not in restart:
         report.unsupported(f"{path}.spec.restartPolicy", policy, restart)
 
 
-def check_spec(report: Report, spec: Object, path: str = "spec") -> None:
+def check_spec(report: Report, spec: Object, path: str = "spec", *, claims: Sequence[str] = ()) -> None:
     """A PodSpec after defaulting."""
-    volumes = volume_check.check_volumes(report, f"{path}.volumes", spec.get("volumes") or [])
+    volumes: dict[str, Object] = {name: {} for name in claims}
+    volumes |= volume_check.check_volumes(report, f"{path}.volumes", spec.get("volumes") or [])
     _check_containers(report, spec, path, volumes)
     report.one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART)
     report.one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS)

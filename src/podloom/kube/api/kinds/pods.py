@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
-from podloom.kube.api.contract import Answer, Column, Context, Object
+from podloom.kube.api.contract import Answer, Column, Context, Object, Write
 from podloom.kube.api.kinds import (
     noderules,
     pod_admit,
@@ -86,6 +86,12 @@ class PodKind(BuiltIn):
             pod_check.check_spec(report, obj["spec"])
         else:
             pod_change.check(report, obj["spec"], old["spec"])
+
+    def after_store(self, obj: Object, old: Object | None, ctx: Context) -> Sequence[Write]:
+        return quotas.status_writes(obj, old, ctx)
+
+    def after_delete(self, obj: Object, ctx: Context) -> Sequence[Write]:
+        return quotas.status_writes(obj, obj, ctx)
 
     def post_subresource(self, body: Object, current: Object, ctx: Context) -> Answer:
         if ctx.subresource == "binding":

@@ -6,15 +6,17 @@ create, so it cannot drift; the status a controller would keep is written along 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from podloom.kube.api.contract import Column, Context, Object
+from podloom.kube.api.contract import Column, Context, Object, Write
 from podloom.kube.api.kinds import formats
 from podloom.kube.api.kinds.base import BuiltIn, forbidden
 from podloom.kube.api.kinds.check import Report
 from podloom.kube.api.kinds.quantity import amount, canonical, canonicalise
 from podloom.kube.api.kinds.show import age_column, name_column, text
+from podloom.kube.api.kinds.types import type_of
 
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _LIMIT_TYPES = ("Container", "PersistentVolumeClaim", "Pod")
@@ -68,6 +70,31 @@ def _admit_one(quota: Object, plural: str, obj: Object, mine: dict[str, Fraction
         raise forbidden(ctx, plural, obj["metadata"].get("name", ""), why)
 
 
+def status_writes(pod: Object, old: Object | None, ctx: Context) -> list[Write]:
+    """Quotas with their usage once `pod` replaces `old` (None: is new, or being removed when it is `old` itself)."""
+    namespace = pod["metadata"].get("namespace", "")
+    quotas = ctx.reader.list("", "resourcequotas", namespace)
+    if not quotas or (old is not None and old is not pod and _ended(old) == _ended(pod)):
+        return []
+    kept = [p for p in ctx.reader.list("", "pods", namespace) if p["metadata"]["name"] != pod["metadata"]["name"]]
+    pods = kept if old is pod else [*kept, pod]
+    return [
+        Write(type_of("", "resourcequotas"), namespace, q["metadata"]["name"], {**q, "status": usage(q, pods)})
+        for q in quotas
+    ]
+
+
+def usage(quota: Object, pods: Sequence[Object]) -> Object:
+    """The status of a quota over these pods; what else it bounds counts as unused."""
+    hard = (quota.get("spec") or {}).get("hard") or {}
+    total: dict[str, Fraction] = {}
+    for pod in pods:
+        if not _ended(pod):
+            for key, value in pod_usage(pod).items():
+                total[key] = total.get(key, Fraction(0)) + value
+    return {"hard": dict(hard), "used": {key: _spell(total.get(key, Fraction(0)), key) for key in hard}}
+
+
 def _must(missing: list[str], pod: Object) -> str:
     names = ",".join(c.get("name", "") for c in (pod.get("spec") or {}).get("containers") or [])
     return "; ".join(f"{key} for: {names}" for key in sorted(missing))
@@ -97,6 +124,8 @@ def _spell(value: Fraction, key: str) -> str:
 
 
 class ResourceQuotaKind(BuiltIn):
+    """The server keeps its status itself, in the transactions of pods."""
+
     has_status = True
     returns_deleted = True
     initial_status: ClassVar[Object | None] = {}
@@ -105,6 +134,13 @@ class ResourceQuotaKind(BuiltIn):
         canonicalise((obj.get("spec") or {}).get("hard"))
         for field in ("hard", "used"):
             canonicalise((obj.get("status") or {}).get(field))
+
+    def create(self, obj: Object, ctx: Context) -> None:
+        obj["status"] = usage(obj, ctx.reader.list("", "pods", ctx.namespace))
+
+    def update(self, obj: Object, old: Object, ctx: Context) -> None:
+        if not ctx.subresource:
+            self.create(obj, ctx)
 
     def check(self, report: Report, obj: Object, old: Object | None, ctx: Context) -> None:
         for name, value in ((obj.get("spec") or {}).get("hard") or {}).items():

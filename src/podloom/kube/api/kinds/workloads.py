@@ -75,7 +75,8 @@ class Workload(BuiltIn):
         spec = obj["spec"]
         self.check_own(report, spec)
         check_selector(report, spec, self.noun)
-        pod_check.check_template(report, spec["template"], "spec.template", _ALWAYS)
+        claims = [c.get("metadata", {}).get("name", "") for c in spec.get("volumeClaimTemplates") or []]
+        pod_check.check_template(report, spec["template"], "spec.template", _ALWAYS, claims=claims)
         self.check_rest(report, spec)
 
     def check_own(self, report: Report, spec: Object) -> None:
