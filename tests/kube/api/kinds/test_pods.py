@@ -304,7 +304,7 @@ def test_quota_status_follows_pods(world: Any) -> None:
 
     assert used() == {"pods": "0", "requests.cpu": "0"}
     limits = [{"name": "m", "image": "i", "resources": {"requests": {"cpu": "250m"}}}]
-    world.create(kind, _pod("a", containers=limits))
+    world.create(kind, _pod("a", containers=copy.deepcopy(limits)))
     pod = world.create(kind, _pod("b", containers=copy.deepcopy(limits)))
     assert used() == {"pods": "2", "requests.cpu": "500m"}
     ended = copy.deepcopy(pod)
