@@ -98,7 +98,10 @@ class Controllers:
 
 
 class Kubelets:
-    """What kubelets do, seen from the API: bound pods become Running and Ready, deleted ones go."""
+    """What kubelets do, seen from the API: bound pods become Running and Ready, deleted ones go.
+
+    A pod with the annotation `exit` then ends with that code.
+    """
 
     def __init__(self, client: KubeApi, delay_s: float = 0.0) -> None:
         self.client, self.delay_s = client, delay_s
@@ -121,6 +124,9 @@ class Kubelets:
                     await self.client.delete(PODS, meta["name"], meta["namespace"], grace_period_s=0, uid=meta["uid"])
                 elif pod.get("status", {}).get("phase") == "Pending":
                     await self._make_ready(pod)
+                elif (code := (meta.get("annotations") or {}).get("exit")) and pod["status"]["phase"] == "Running":
+                    body = {"status": {"phase": "Succeeded" if code == "0" else "Failed"}}
+                    await self.client.patch(PODS, meta["name"], body, meta["namespace"], subresource="status")
                 return
             except Stale:
                 return

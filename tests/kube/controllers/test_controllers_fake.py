@@ -20,11 +20,13 @@ from podloom.model.kube import (
     DEPLOYMENTS,
     ENDPOINTSLICES,
     EVENTS,
+    JOBS,
     NAMESPACES,
     NODES,
     PODS,
     REPLICASETS,
     SERVICES,
+    STATEFULSETS,
     Object,
 )
 from podloom.plan.kube.deployment import limits
@@ -234,3 +236,47 @@ def settled_as_wished(kube: FakeKube, count: int, image: str) -> bool:
     shown = {e["targetRef"]["name"] for e in endpoints if e["conditions"]["ready"]}
     pods = kube.all(PODS)
     return rolled_out(kube) and len(pods) == count and images(kube) == [image] * count and shown == ready
+
+
+async def test_statefulset_orders_and_updates(kube: FakeKube, kubelets: Any) -> None:
+    """Pods come up one after the other with stable names; an update replaces them from above."""
+    async with running(controllers(kube), kubelets(kube, 0.002).run()):
+        await kube.create(STATEFULSETS, workload("db", replicas=3, serviceName="db"))
+
+        def settled(image: str) -> bool:
+            status = kube.peek(STATEFULSETS, "db", "default").get("status", {})
+            return status.get("updatedReplicas") == status.get("availableReplicas") == 3 and images(kube) == [image] * 3
+
+        await until(lambda: settled("a:1"))
+        assert [p["metadata"]["name"] for p in kube.all(PODS)] == ["db-0", "db-1", "db-2"]
+        uids = {p["metadata"]["uid"] for p in kube.all(PODS)}
+        containers = [{"name": "c", "image": "a:2"}]
+        await kube.patch(STATEFULSETS, "db", {"spec": {"template": {"spec": {"containers": containers}}}}, "default")
+        while not settled("a:2"):
+            assert sum(is_ready(p) for p in kube.all(PODS) if is_active(p)) >= 2
+            await asyncio.sleep(0)
+        assert not uids & {p["metadata"]["uid"] for p in kube.all(PODS)}
+        status = kube.peek(STATEFULSETS, "db", "default")["status"]
+        assert status["currentRevision"] == status["updateRevision"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_job_completes_through_interruptions(kube: FakeKube, kubelets: Any, seed: int) -> None:
+    """A Job of six under lost calls and cut-off controllers: six pods counted once each, none held back."""
+    dice, faulty = random.Random(seed), FaultyKube(kube, share=0.1, seed=seed)
+    job = workload("j", completions=6, parallelism=3)
+    job["spec"]["selector"]["matchLabels"] = {"batch.kubernetes.io/controller-uid": "x"}
+    job["spec"]["template"]["metadata"] = {"labels": {}, "annotations": {"exit": "0"}}
+    async with running(kubelets(kube, 0.001).run()):
+        await kube.create(JOBS, job)
+        for _ in range(4):
+            async with running(controllers(faulty)):
+                await asyncio.sleep(dice.uniform(0.0, 0.1))
+        async with running(controllers(faulty)):
+            await until(lambda: "completionTime" in kube.peek(JOBS, "j", "default")["status"], 20.0)
+            status = kube.peek(JOBS, "j", "default")["status"]
+            assert (status["succeeded"], status.get("failed", 0)) == (6, 0)
+            await until(lambda: not any(p["metadata"].get("finalizers") for p in kube.all(PODS)))
+            assert len(kube.all(PODS)) == 6
+            await kube.delete(JOBS, "j", "default")
+            await until(lambda: not kube.all(PODS), 20.0)

@@ -10,12 +10,12 @@ from podloom.kube.controllers.controller import Controller, each
 from podloom.kube.controllers.events import Recorder
 from podloom.kube.controllers.indexes import index_by_namespace, index_by_owner
 from podloom.kube.controllers.names import PodNames
-from podloom.model.kube import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS, Key, Object, key_of, owner_reference
+from podloom.kube.controllers.revisions import Revisions
+from podloom.model.kube import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS, Key, Object, owner_reference
 from podloom.plan.kube.claims import adoption, claim, disowning
 from podloom.plan.kube.daemonset import GENERATION, HASH, daemon_spec, plan_daemonset
 from podloom.plan.kube.nodematch import taints_of
 from podloom.plan.kube.pods import pod_from_template
-from podloom.plan.kube.revisions import plan_revision
 
 
 class DaemonSets(Controller):
@@ -27,9 +27,8 @@ class DaemonSets(Controller):
         super().__init__(cluster)
         self.record = recorder
         self.sets, self.pods, self.nodes = map(cluster.view, (DAEMONSETS, PODS, NODES))
-        self.revisions = cluster.view(CONTROLLERREVISIONS)
+        self.revisions = Revisions(cluster, DAEMONSETS, HASH)
         index_by_owner(self.pods)
-        index_by_owner(self.revisions)
         index_by_namespace(self.sets)
         self._names = PodNames()
         self.watch_own(DAEMONSETS)
@@ -52,7 +51,7 @@ class DaemonSets(Controller):
             claims.own.append(await self.cluster.patch(PODS, pod, adoption(DAEMONSETS, ds, pod)))
         for pod in claims.release:
             await self.cluster.patch(PODS, pod, disowning(ds["metadata"]["uid"], pod))
-        revision = "" if ds["metadata"].get("deletionTimestamp") else await self._revise(ds, claims.own)
+        revision = "" if ds["metadata"].get("deletionTimestamp") else await self.revisions.settle(ds, claims.own)
         nodes = list(self.nodes.objects.values())
         plan = plan_daemonset(ds, nodes, claims.own, revision, self.cluster.clock())
         await each(plan.create, lambda node: self._create(ds, node, revision))
@@ -61,36 +60,6 @@ class DaemonSets(Controller):
         if now is not None and now["metadata"]["uid"] == ds["metadata"]["uid"] and now.get("status") != plan.status:
             await self.cluster.replace(DAEMONSETS, {**now, "status": plan.status}, subresource="status")
         return plan.again_s
-
-    async def _revise(self, ds: Object, pods: list[Object]) -> str:
-        """Make the current template's revision the newest; its hash."""
-        own = self.revisions.by("owner", ds["metadata"]["uid"])
-        used = {(pod["metadata"].get("labels") or {}).get(HASH, "") for pod in pods}
-        plan = plan_revision(DAEMONSETS, ds, own, HASH, used)
-        if plan.create is not None:
-            await self._create_revision(ds, plan.create)
-        if plan.renumber is not None:
-            revision, number = plan.renumber
-            await self.cluster.patch(CONTROLLERREVISIONS, revision, {"revision": number})
-        for gone in plan.delete:
-            await self.cluster.delete(CONTROLLERREVISIONS, gone)
-        return plan.hash
-
-    async def _create_revision(self, ds: Object, wanted: Object) -> None:
-        try:
-            await self.cluster.create(CONTROLLERREVISIONS, wanted)
-        except KubeError as e:
-            if not e.already_exists:
-                raise
-            namespace, name = key_of(wanted)
-            found = await self.cluster.client.get(CONTROLLERREVISIONS, name, namespace)
-            self.revisions.informer.observe(found)
-            if found.get("data") != wanted["data"]:
-                count = int(ds.get("status", {}).get("collisionCount") or 0)
-                await self.cluster.patch(
-                    DAEMONSETS, ds, {"status": {"collisionCount": count + 1}}, subresource="status"
-                )
-                raise
 
     async def _create(self, ds: Object, node: str, revision: str) -> None:
         meta = ds["metadata"]

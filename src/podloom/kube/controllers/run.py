@@ -15,17 +15,21 @@ import structlog
 
 from podloom.drivers.kube import Backoff, KubeApi
 from podloom.kube.controllers.cluster import Cluster
+from podloom.kube.controllers.cronjobs import CronJobs
 from podloom.kube.controllers.daemonset import DaemonSets
 from podloom.kube.controllers.deployment import Deployments
+from podloom.kube.controllers.disruption import Disruptions
 from podloom.kube.controllers.endpoints import ApiEndpoints, ServiceEndpoints
 from podloom.kube.controllers.events import Recorder
 from podloom.kube.controllers.garbage import GarbageCollector
 from podloom.kube.controllers.housekeeping import ClusterRoleAggregation, EventExpiry
+from podloom.kube.controllers.jobs import Jobs
 from podloom.kube.controllers.namespaces import NamespaceContent, NamespaceDefaults
 from podloom.kube.controllers.nodes import GRACE_S, Nodes
 from podloom.kube.controllers.podgc import PodGarbage
 from podloom.kube.controllers.replicaset import ReplicaSets
 from podloom.kube.controllers.scheduler import Scheduler
+from podloom.kube.controllers.statefulset import StatefulSets
 
 log = structlog.get_logger()
 
@@ -57,6 +61,10 @@ def build(cluster: Cluster, options: Options) -> dict[str, Runnable]:
         "replicasets": ReplicaSets(cluster, recorder("replicaset-controller")),
         "deployments": Deployments(cluster, recorder("deployment-controller")),
         "daemonsets": DaemonSets(cluster, recorder("daemonset-controller")),
+        "statefulsets": StatefulSets(cluster, recorder("statefulset-controller")),
+        "jobs": Jobs(cluster, recorder("job-controller")),
+        "cronjobs": CronJobs(cluster, recorder("cronjob-controller")),
+        "disruptions": Disruptions(cluster),
         "endpoints": ServiceEndpoints(cluster),
         "namespaces": NamespaceContent(cluster),
         "namespace-defaults": NamespaceDefaults(cluster, options.ca_pem),
