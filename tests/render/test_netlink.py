@@ -77,8 +77,8 @@ def test_rule_messages_survive(
 ) -> None:
     """unpack(pack(x)) = x for rules."""
     same_family = prefixes().filter(lambda p: nl.family_of(p) == family) | st.just("")
-    src, dst = data.draw(same_family), data.draw(same_family)
-    item = nl.Rule(family, priority, table, "table", iif, oif, src, dst, protocol)
+    src, dst, mark = data.draw(same_family), data.draw(same_family), data.draw(numbers)
+    item = nl.Rule(family, priority, table, "table", iif, oif, src, dst, protocol, mark)
     assert nl.unpack_rule(nl.pack_rule(item)) == item
 
 

@@ -207,11 +207,12 @@ def rule_row(
     src: str = "",
     dst: str = "",
     action: str = "table",
+    mark: int = 0,
     family: int = 4,
     owner: str = "",
 ) -> Row:
-    """A policy-routing rule of IPv4 (family 4) or IPv6 (6)."""
-    return Row(Kind.RULE, (netns, family, priority, iif, oif, src, dst), RuleValue(table, action), owner)
+    """A policy-routing rule of IPv4 (family 4) or IPv6 (6); `mark` 0 for packets of any mark."""
+    return Row(Kind.RULE, (netns, family, priority, iif, oif, src, dst, mark), RuleValue(table, action), owner)
 
 
 def neighbour_row(netns: str, dev: str, address: str, mac: str, owner: str = "") -> Row:

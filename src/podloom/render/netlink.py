@@ -128,7 +128,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One policy-routing rule; `src` and `dst` as prefixes or ""."""
+    """One policy-routing rule; `src` and `dst` as prefixes or ""; `mark` 0 for any."""
 
     family: int
     priority: int
@@ -139,6 +139,7 @@ class Rule:
     src: str = ""
     dst: str = ""
     protocol: int = 0
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,6 +457,8 @@ def pack_rule(item: Rule) -> bytes:
         body += _string(3, item.iif)
     if item.oif:
         body += _string(17, item.oif)
+    if item.mark:
+        body += _u32(10, item.mark) + _u32(16, 0xFFFFFFFF)
     if item.protocol:
         body += _attr(21, bytes((item.protocol,)))
     return body
@@ -474,6 +477,7 @@ def unpack_rule(body: bytes) -> Rule:
         src=_prefix(found[2], src_length, family) if 2 in found else "",
         dst=_prefix(found[1], dst_length, family) if 1 in found else "",
         protocol=_int(found.get(21)),
+        mark=_int(found.get(10)),
     )
 
 

@@ -54,8 +54,8 @@ def route_row_of(netns: str, item: nl.Route, names: Mapping[int, str]) -> tuple[
 
 
 def rule_object(key: Key, value: RuleValue, protocol: int) -> nl.Rule:
-    """Key (netns, family, priority, iif, oif, src, dst)."""
-    _, family, priority, iif, oif, src, dst = key
+    """Key (netns, family, priority, iif, oif, src, dst, mark)."""
+    _, family, priority, iif, oif, src, dst, mark = key
     return nl.Rule(
         family=_FAMILIES[int(family)],
         priority=int(priority),
@@ -66,10 +66,11 @@ def rule_object(key: Key, value: RuleValue, protocol: int) -> nl.Rule:
         src=str(src),
         dst=str(dst),
         protocol=protocol,
+        mark=int(mark),
     )
 
 
 def rule_row_of(netns: str, item: nl.Rule) -> tuple[Key, RuleValue]:
     family = _FAMILY_NUMBERS.get(item.family, item.family)
-    key = (netns, family, item.priority, item.iif, item.oif, item.src, item.dst)
+    key = (netns, family, item.priority, item.iif, item.oif, item.src, item.dst, item.mark)
     return key, RuleValue(item.table, item.action)

@@ -5,6 +5,8 @@ clusters in one network may use the same pod range (OVL-04, OVL-14). So a domain
 that only packets from its members' NICs look up (`ip rule iif`): each node's range goes to that node, the rest of
 the pod range is refused, and everything else falls through to the network's own table, where pod ranges are
 refused: nothing outside the domain reaches a pod, and where a packet may go follows from where it came from.
+The router's own ICMP errors to pods (unreachable, path MTU) find back by the mark of the packet that caused them,
+which is the domain's number (net.ipv4.fwmark_reflect).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from hashlib import sha1
 from podloom.model.errors import PodloomError, Rejected
 from podloom.model.rows import Row, route_row, rule_row
 from podloom.plan.fabric import names
+from podloom.plan.fabric.router import gateway, home
 from podloom.plan.fabric.settings import FabricSettings
 from podloom.plan.fabric.view import Domain, Nic, VNet
 
@@ -87,13 +90,15 @@ def plan_domain(settings: FabricSettings, vnet: VNet, member: Membership) -> lis
         if cidr not in {prefix for _, prefix in member.ranges}
     ]
     for nic, prefix in member.ranges:
-        near, hop = names.nic_link(nic.id), _first_v4(nic)
-        rows.append(route_row(netns, prefix, table=member.number, dev=near, via=hop, onlink=True, owner=owner))
+        near, (hop, source) = names.nic_link(nic.id), _hop(vnet, nic)
+        rows.append(
+            route_row(netns, prefix, table=member.number, dev=near, via=hop, src=source, onlink=True, owner=owner)
+        )
     rows += [
         rule_row(netns, RULE_PRIORITY, iif=names.nic_link(nic.id), table=member.number, owner=owner)
         for nic in member.nics
     ]
-    return rows
+    return [*rows, rule_row(netns, RULE_PRIORITY + 1, mark=member.number, table=member.number, owner=owner)]
 
 
 def plan_refusals(
@@ -105,5 +110,7 @@ def plan_refusals(
     return [route_row(netns, cidr, type="unreachable", owner=vnet.id) for cidr in sorted(cidrs) if cidr not in present]
 
 
-def _first_v4(nic: Nic) -> str:
-    return next(address for address in nic.addresses if ":" not in address)
+def _hop(vnet: VNet, nic: Nic) -> tuple[str, str]:
+    """A NIC's first IPv4 address, and its gateway's."""
+    config = next(config for config in nic.configs if ":" not in config.address)
+    return config.address, gateway(home(vnet, nic, config.subnet, config.address))

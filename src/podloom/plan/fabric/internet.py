@@ -22,7 +22,7 @@ ROUTER_SETTINGS = {
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
     "ipv4/conf/all/accept_redirects": "0",
-    "ipv4/ip_unprivileged_port_start": "0",
+    "ipv4/fwmark_reflect": "1",
 }
 
 

@@ -74,7 +74,7 @@ def plan_nic(settings: FabricSettings, vnet: VNet, nic: Nic) -> list[Row]:
     for config in nic.configs:
         if ":" in config.address:
             continue
-        prefix = _home(vnet, nic, config.subnet, config.address)
+        prefix = home(vnet, nic, config.subnet, config.address)
         rows.append(route_row(router, f"{config.address}/32", dev=near, src=gateway(prefix), owner=owner))
         rows.append(neighbour_row(router, near, config.address, mac, owner))
         if config.primary:
@@ -84,7 +84,7 @@ def plan_nic(settings: FabricSettings, vnet: VNet, nic: Nic) -> list[Row]:
     return rows
 
 
-def _home(vnet: VNet, nic: Nic, subnet_id: str, address: str) -> str:
+def home(vnet: VNet, nic: Nic, subnet_id: str, address: str) -> str:
     """The subnet's range that holds the address."""
     subnet = vnet.subnets.get(subnet_id)
     for prefix in subnet.prefixes if subnet else ():
