@@ -259,7 +259,9 @@ def test_hosts_file() -> None:
 
 def test_sandbox_configuration() -> None:
     port = {"containerPort": 80, "hostPort": 8080}
-    config = plan_sandbox(pod({"ports": [port, {"containerPort": 81}]}), NODE, 3, {"servers": ["x"]}, "/node")
+    config = plan_sandbox(
+        pod({"ports": [port, {"containerPort": 81}]}), NODE, 3, {"servers": ["x"]}, cgroup_root="/node"
+    )
     assert config["metadata"] == {"name": "web-0", "namespace": "shop", "uid": "u1", "attempt": 3}
     assert config["port_mappings"] == [{"protocol": "TCP", "container_port": 80, "host_port": 8080, "host_ip": ""}]
     assert config["linux"]["cgroup_parent"] == "/node/kubepods/besteffort/podu1"

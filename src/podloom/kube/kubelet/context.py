@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from podloom.drivers.kube.api import KubeApi
@@ -64,8 +63,6 @@ class Node:
     starts: asyncio.Semaphore
     network_ready: bool = False
     network_message: str = "container runtime network not ready: no answer yet"
-    log_root: Path = Path("/var/log")
-    on_exit: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def build(cls, settings: Settings, kube: KubeApi, runtime: Runtime, services: Informer) -> Node:
@@ -80,6 +77,10 @@ class Node:
             services,
             asyncio.Semaphore(settings.starts_at_once),
         )
+
+    @property
+    def log_root(self) -> Path:
+        return Path(self.settings.log_root)
 
     def service_objects(self) -> list[Object]:
         return list(self.services.objects.values())

@@ -175,7 +175,8 @@ class HttpServer:
             self._connections.discard(task)
             writer.close()
             with contextlib.suppress(Exception, asyncio.CancelledError):
-                await asyncio.wait_for(writer.wait_closed(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await writer.wait_closed()
 
     async def _once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = None

@@ -29,7 +29,8 @@ class Watch:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self._fd, event.set)
         try:
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
         except TimeoutError:
             return False
         finally:

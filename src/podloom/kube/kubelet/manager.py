@@ -154,8 +154,8 @@ class PodManager:
     async def _compare_loop(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                wait_s = _COMPARE_BLIND_S if self._blind else _COMPARE_S
-                await asyncio.wait_for(self._compare_now.wait(), wait_s)
+                async with asyncio.timeout(_COMPARE_BLIND_S if self._blind else _COMPARE_S):
+                    await self._compare_now.wait()
             self._compare_now.clear()
             try:
                 await self._compare()

@@ -29,7 +29,7 @@ class Settings:
     provider_id: str = ""
     cgroup_root: str = ""
     resolv_conf: str = "/etc/resolv.conf"
-    cni_conf_dir: str = "/etc/cni/net.d"
+    log_root: str = "/var/log"
     runtime_handler: str = ""
     starts_at_once: int = 8
     log_level: str = "info"
@@ -65,7 +65,7 @@ def parse_settings(argv: Sequence[str] | None = None) -> Settings:
     p.add_argument("--provider-id", default="")
     p.add_argument("--cgroup-root", default="")
     p.add_argument("--resolv-conf", default=defaults.resolv_conf)
-    p.add_argument("--cni-conf-dir", default=defaults.cni_conf_dir)
+    p.add_argument("--log-root", default=defaults.log_root, help="pods/ and containers/ are made below")
     p.add_argument("--runtime-handler", default="")
     p.add_argument("--starts-at-once", type=int, default=defaults.starts_at_once)
     p.add_argument("--log-level", default=defaults.log_level)

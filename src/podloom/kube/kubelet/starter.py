@@ -39,7 +39,8 @@ class Starter:
     def sandbox_config(self, pod: Pod, attempt: int) -> Config:
         node = self.node
         dns = dns_config(pod, node.facts, node.host_text(node.settings.resolv_conf))
-        return plan_sandbox(pod, node.facts, attempt, dns, node.settings.cgroup_root)
+        settings = node.settings
+        return plan_sandbox(pod, node.facts, attempt, dns, cgroup_root=settings.cgroup_root, log_root=settings.log_root)
 
     async def sandbox(self, pod: Pod, attempt: int) -> str:
         """Make the pod's sandbox; RuntimeFailed after telling FailedCreatePodSandBox with the network's words."""

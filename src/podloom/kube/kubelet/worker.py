@@ -128,7 +128,8 @@ class PodWorker:
         while True:
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._dirty.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._dirty.wait()
             self._dirty.clear()
             try:
                 wait_s, done = await self._sync()
@@ -395,7 +396,7 @@ class PodWorker:
 
     def _clean_disk(self) -> None:
         self.node.volumes.remove(self.uid)
-        shutil.rmtree(log_directory(self.pod), ignore_errors=True)
+        shutil.rmtree(log_directory(self.pod, self.node.settings.log_root), ignore_errors=True)
         meta = self.pod["metadata"]
         for link in (self.node.log_root / "containers").glob(f"{meta['name']}_{meta['namespace']}_*.log"):
             if link.is_symlink() and not link.exists():

@@ -24,7 +24,7 @@ from podloom.plan.kubelet.files import hostname_of
 from podloom.plan.kubelet.resources import linux_resources, qos_class
 
 Config = dict[str, Any]
-LOG_ROOT = "/var/log/pods"
+LOG_ROOT = "/var/log"
 _MASKED = [
     "/proc/asound",
     "/proc/acpi",
@@ -41,9 +41,9 @@ _READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 
 def log_directory(pod: Object, root: str = LOG_ROOT) -> str:
-    """Where the runtime writes the pod's logs: ROOT/namespace_name_uid."""
+    """Where the runtime writes the pod's logs: ROOT/pods/namespace_name_uid."""
     meta = pod["metadata"]
-    return f"{root}/{meta['namespace']}_{meta['name']}_{meta['uid']}"
+    return f"{root}/pods/{meta['namespace']}_{meta['name']}_{meta['uid']}"
 
 
 def container_hash(container: Object) -> str:
@@ -123,7 +123,13 @@ def _port_mappings(pod: Object) -> list[Config]:
 
 
 def plan_sandbox(
-    pod: Object, node: NodeFacts, attempt: int, dns: Mapping[str, Sequence[str]], cgroup_root: str = ""
+    pod: Object,
+    node: NodeFacts,
+    attempt: int,
+    dns: Mapping[str, Sequence[str]],
+    *,
+    cgroup_root: str = "",
+    log_root: str = LOG_ROOT,
 ) -> Config:
     """PodSandboxConfig of the pod's `attempt`-th sandbox."""
     meta, security = pod["metadata"], pod["spec"].get("securityContext") or {}
@@ -147,7 +153,7 @@ def plan_sandbox(
             "attempt": attempt,
         },
         "hostname": "" if pod["spec"].get("hostNetwork") else hostname_of(pod, node),
-        "log_directory": log_directory(pod),
+        "log_directory": log_directory(pod, log_root),
         "dns_config": {key: list(value) for key, value in dns.items()},
         "port_mappings": _port_mappings(pod),
         "labels": {
