@@ -82,7 +82,7 @@ class Learned:
             self.texts[recorded] = received
             self.revisions[token_parts(recorded)[0]] = token_parts(received)[0]
         elif key == "token":
-            self.secrets[recorded] = received
+            self.secrets.setdefault(recorded, received)
 
     def revision(self, recorded: int) -> int:
         """This run's revision for a recorded one: learned, or that of the nearest earlier learned one."""
@@ -169,7 +169,7 @@ class Neutral:
     def _sequence(self, value: list[Any], key: str) -> list[Any]:
         kept = [v for v in value if not _is_openshift(v) and not self._foreign(v)]
         found = [self.answer(v, key) for v in kept]
-        if key in ("managedFields", "conditions", "endpoints"):
+        if key in ("managedFields", "conditions", "endpoints", "resourceRules", "nonResourceRules"):
             return sorted(found, key=lambda v: json.dumps(v, sort_keys=True))
         return found
 
@@ -212,9 +212,9 @@ class Neutral:
             return f"<token {token_parts(value)[1]!r}>" if value.startswith("eyJ2") else value
         if key == "serverAddress":
             return "<address>"
-        if key in ("message", "token", "remaining"):
+        if key == "message":
             return self._message(value)
-        if key == "ca.crt" or value.startswith("PLACEHOLDER"):
+        if key in ("ca.crt", "token") or value.startswith("PLACEHOLDER"):
             return "<secret>"
         if key == "manager" and value in CONTROLLERS:
             return "<controllers>"

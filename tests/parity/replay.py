@@ -151,7 +151,7 @@ class Player:
         """A PUT body that succeeded when recorded, with the object's present revision (controllers write too)."""
         if not isinstance(body, dict) or "resourceVersion" not in body.get("metadata", {}):
             return body
-        status, _, found = self.send("GET", path.split("?")[0], None, {"Accept": "application/json"})
+        status, _, found = self.send("GET", path.split("?", maxsplit=1)[0], None, {"Accept": "application/json"})
         if status != 200:
             return body
         return body | {"metadata": body["metadata"] | {"resourceVersion": found["metadata"]["resourceVersion"]}}

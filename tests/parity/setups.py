@@ -122,8 +122,8 @@ NODE_STATUS = {
             {
                 "type": "Ready",
                 "status": "True",
-                "reason": "KubeletReady",
-                "message": "ok",
+                "reason": "fake",
+                "message": "fake",
                 "lastHeartbeatTime": "2026-01-01T00:00:00Z",
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }
@@ -134,6 +134,17 @@ LEASE = {
     "metadata": {"name": "node-a", "namespace": "kube-node-lease"},
     "spec": {"holderIdentity": "node-a", "leaseDurationSeconds": 40, "renewTime": "2026-01-01T00:00:00.000000Z"},
 }
+
+
+def node_controllers(name: str, pod_cidrs: list[str], labels: dict[str, str] | None = None) -> Step:
+    """What the recorder's node IPAM, TTL and label controllers write; an overlay cluster runs without them."""
+    meta: dict[str, Any] = {"annotations": {"node.alpha.kubernetes.io/ttl": "0"}}
+    if labels:
+        meta["labels"] = labels
+    body = {"metadata": meta, "spec": {"podCIDR": pod_cidrs[0], "podCIDRs": pod_cidrs}}
+    return patch(f"/api/v1/nodes/{name}", body, headers=MERGE | {"User-Agent": "kube-controller-manager/x"})
+
+
 LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-a"
 OWN = {
     "crud.json": "crud",
@@ -148,6 +159,7 @@ NODE_STEPS = [
     post("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", LEASE, may_fail=True),
     post("/api/v1/nodes", NODE_A, headers=JSON | {"User-Agent": "kubectl-client-side-apply/x"}, may_fail=True),
     patch("/api/v1/nodes/node-a/status", NODE_STATUS, headers=STRATEGIC | {"User-Agent": "kubectl-patch/x"}),
+    node_controllers("node-a", ["10.244.0.0/24"], {"beta.kubernetes.io/os": "linux"}),
 ]
 
 
@@ -362,6 +374,7 @@ SETUPS: dict[str, dict[int, list[Step]]] = {
             post("/apis/apps/v1/namespaces/crud/deployments", deployment("d3", 0)),
             when(_D1.replace("d1", "d3"), observedGeneration=1),
         ],
+        100: [node_controllers("node-crud", ["10.244.1.0/24"])],
         149: namespace("nsdel"),
     },
     "errors.json": {
@@ -403,6 +416,7 @@ SETUPS: dict[str, dict[int, list[Step]]] = {
     "services.json": {0: NODE_STEPS, 2: namespace("svc"), 78: [es_pod(_SVC, "e2", hostname="two", subdomain="esh")]},
     "services-dualstack.json": {
         2: namespace("ds"),
+        24: [node_controllers("node-a", ["10.244.0.0/24", "fd00:244::/64"])],
         25: [es_pod(_DS, "e1")],
         39: [*(delete(f"{_DS}/services/{n}", may_fail=True) for n in "hij"), *namespace("ds8")],
     },

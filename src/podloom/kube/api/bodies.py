@@ -31,7 +31,7 @@ def decode(
     if media == protobuf.MEDIA_TYPE and not type_.custom:
         parsed = _from_protobuf(request.body, type_)
     elif media in ("application/json", "application/yaml", *known):
-        parsed = api.schemas.parse(request.body, media, type_.kind)
+        parsed = api.schemas.parse(request.body, media, type_.kind, custom=type_.custom)
     else:
         raise errors.unsupported_media_type(MEDIA_TYPES)
     obj, warnings = api.schemas.decode(type_, parsed.obj, field_validation, duplicates=parsed.duplicates)

@@ -78,7 +78,7 @@ class Definitions:
         served = self._served()
         newest = self._api.state.head.get(record.key)
         if served is not None and newest is not None and newest.rv == record.rv:
-            await commit(self._api, served, "", record.name, obj)
+            await commit(self._api, served, obj, namespace="", name=record.name)
 
     async def _settle(self, record: Record, others: list[Object]) -> None:
         settled = self._api.schemas.settle_crd(record.obj, others, now_text())

@@ -7,6 +7,7 @@ admission adds; validation sees everything.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from podloom.kube.api import errors, meta
 from podloom.kube.api.bodies import agree, decode
@@ -17,6 +18,7 @@ from podloom.kube.api.registry import Served
 from podloom.kube.api.state import Step
 
 _GENERATE_TRIES = 8
+_UNOWNED = ("selfsubjectrulesreviews", "selfsubjectreviews")  # reviews whose fields no manager owns
 
 
 async def create(api: Api, request: Request) -> Reply:
@@ -24,7 +26,7 @@ async def create(api: Api, request: Request) -> Reply:
     options = write_options("CreateOptions", request.query, request.dry_runs)
     obj = decode(api, request, request.served.type, options.field_validation)
     if not request.served.kind.stored:
-        return await _virtual(api, request, obj)
+        return _virtual(api, request, obj, request.manager(options.manager))
     agree(request, obj, named=False)
     if obj["metadata"].get("resourceVersion"):
         raise errors.internal("resourceVersion should not be set on objects to be created")
@@ -32,11 +34,15 @@ async def create(api: Api, request: Request) -> Reply:
     return await store_new(api, request, obj, options, manager=manager)
 
 
-async def _virtual(api: Api, request: Request, obj: Object) -> Reply:
+def _virtual(api: Api, request: Request, obj: Object, manager: str) -> Reply:
+    """The answer of a kind that is not stored; its fields are owned like any other's."""
+    served = request.served
     ctx = api.context(request, "create", dry_run=False)
     obj.setdefault("metadata", {})
-    request.served.kind.default(obj, ctx)
-    return Reply(request.served.kind.create_virtual(obj, ctx), 201)
+    served.kind.default(obj, ctx)
+    if served.type.plural not in _UNOWNED:
+        api.schemas.update_managed_fields(served.type, obj, None, manager=manager, now=ctx.now)
+    return Reply(served.kind.create_virtual(obj, ctx), 201)
 
 
 async def store_new(
@@ -73,7 +79,7 @@ async def store_new(
     if options.dry_run:
         return Reply(obj, 201)
     extra = served.kind.after_store(obj, None, ctx)
-    await commit(api, served, ctx.namespace, ctx.name, obj, extra)
+    await commit(api, served, obj, namespace=ctx.namespace, name=ctx.name, extra=extra)
     return Reply(obj, 201)
 
 
@@ -120,7 +126,7 @@ def invalid(served: Served, obj: Object, causes: list[Cause]) -> StatusError:
     return errors.invalid(served.type.group, served.type.kind, obj["metadata"].get("name", ""), causes)
 
 
-def steps_of(api: Api, writes: list[Write]) -> list[Step]:
+def steps_of(api: Api, writes: Sequence[Write]) -> list[Step]:
     """The steps of extra writes, in stored form."""
     steps = []
     for write in writes:
@@ -138,14 +144,15 @@ def steps_of(api: Api, writes: list[Write]) -> list[Step]:
     return steps
 
 
-async def commit(api: Api, served: Served, namespace: str, name: str, obj: Object | None, extra: object = ()) -> None:
+async def commit(
+    api: Api, served: Served, obj: Object | None, *, namespace: str, name: str, extra: Sequence[Write] = ()
+) -> None:
     """Store obj (None: remove) and extra writes as one transaction; returns when durable and visible.
 
     obj gets its resourceVersion.
     """
     stored = api.to_store(served, obj) if obj is not None else None
-    writes = list(extra) if isinstance(extra, (list, tuple)) else []
-    steps = [Step((served.storage_key, namespace, name), stored), *steps_of(api, writes)]
+    steps = [Step((served.storage_key, namespace, name), stored), *steps_of(api, extra)]
     _, done = api.state.decide(steps)
     if obj is not None and stored is not None:
         obj["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]

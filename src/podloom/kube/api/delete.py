@@ -68,7 +68,25 @@ async def delete_record(
     obj = api.fresh(served, record)
     _check(served, record, obj, options)
     served.kind.admit(obj, obj, ctx)
-    return await _delete_now_or_later(api, served, record, obj, options, ctx)
+    grace = served.kind.graceful_delete_s(obj, _requested(options))
+    unmarked = dict(obj, metadata=dict(obj["metadata"]))
+    changed = _mark(served, obj, options, grace)
+    if changed and served.storage_key == CRD_KEY:
+        obj = api.schemas.terminate_crd(obj, "InstanceDeletionPending", _CRD_PENDING, ctx.now)
+    if may_go(served, obj):
+        graceful = type(served.kind).graceful_delete_s is not Kind.graceful_delete_s
+        if not ctx.dry_run:
+            marked = obj if graceful and changed else None
+            await commit_removal(api, served, record, marked, served.kind.after_delete(obj, ctx))
+        return True, obj if graceful else unmarked
+    if changed and not ctx.dry_run:
+        await commit(api, served, obj, namespace=record.namespace, name=record.name)
+    return False, obj
+
+
+def _requested(options: DeleteOptions) -> int | None:
+    """The grace asked for; a negative one means one second (Pod API, gracePeriodSeconds)."""
+    return 1 if options.grace_s is not None and options.grace_s < 0 else options.grace_s
 
 
 def _check(served: Served, record: Record, obj: Object, options: DeleteOptions) -> None:
@@ -92,35 +110,12 @@ def _check(served: Served, record: Record, obj: Object, options: DeleteOptions) 
         )
 
 
-async def _delete_now_or_later(
-    api: Api, served: Served, record: Record, obj: Object, options: DeleteOptions, ctx: Context
-) -> tuple[bool, Object]:
-    requested = options.grace_s
-    if requested is not None and requested < 0:
-        requested = 1
-    grace = served.kind.graceful_delete_s(obj, requested)
-    unmarked = dict(obj, metadata=dict(obj["metadata"]))
-    changed = _mark(served, obj, options, grace)
-    if changed and served.storage_key == CRD_KEY:
-        obj = api.schemas.terminate_crd(obj, "InstanceDeletionPending", _CRD_PENDING, ctx.now)
-    if may_go(served, obj):
-        graceful = type(served.kind).graceful_delete_s is not Kind.graceful_delete_s
-        if not ctx.dry_run:
-            extra = served.kind.after_delete(obj, ctx)
-            marked = obj if graceful and changed else None
-            await commit_removal(api, served, record, marked, extra)
-        return True, obj if graceful else unmarked
-    if changed and not ctx.dry_run:
-        await commit(api, served, record.namespace, record.name, obj)
-    return False, obj
-
-
 async def commit_removal(
     api: Api, served: Served, record: Record, marked: Object | None, extra: Sequence[Write]
 ) -> None:
     """Remove a record in one transaction; watchers of graceful kinds see the marked object first."""
     steps = [Step(record.key, api.to_store(served, marked))] if marked is not None else []
-    _, done = api.state.decide([*steps, Step(record.key, None), *steps_of(api, list(extra))])
+    _, done = api.state.decide([*steps, Step(record.key, None), *steps_of(api, extra)])
     if marked is not None:
         marked["metadata"]["resourceVersion"] = str(steps[0].obj["metadata"]["resourceVersion"]) if steps[0].obj else ""
     await done

@@ -67,7 +67,8 @@ def decode_token(token: str) -> tuple[int, str]:
     except (ValueError, KeyError, TypeError):
         first = data[:1].decode("latin-1")
         raise errors.bad_request(
-            f"invalid continue token: continue key is not valid: invalid character '{first}' looking for beginning of value"
+            "invalid continue token: continue key is not valid: "
+            f"invalid character '{first}' looking for beginning of value"
         ) from None
 
 

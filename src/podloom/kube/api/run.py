@@ -25,13 +25,13 @@ from podloom.kube.api.auth.jwt import TokenKey
 from podloom.kube.api.auth.powers import ServerPowers
 from podloom.kube.api.auth.rbac import Rbac, check_escalation
 from podloom.kube.api.bootstrap import Aggregation, advertise, ensure
-from podloom.kube.api.contract import Object, Settings
+from podloom.kube.api.contract import Settings
 from podloom.kube.api.core import Api, HeadReader
 from podloom.kube.api.crds import Definitions
-from podloom.kube.api.fallback import Lenient as Schemas
-from podloom.kube.api.kinds import TYPES, kind_for
+from podloom.kube.api.kinds import TYPES, bootstrap_objects, kind_for
 from podloom.kube.api.proxy import KubeletProxy
 from podloom.kube.api.registry import Registry, Served
+from podloom.kube.api.schema import Schemas
 from podloom.kube.api.server import Server
 from podloom.kube.api.state import State
 from podloom.kube.api.store import Store
@@ -133,7 +133,7 @@ class ApiServer:
         self.api = self._assemble()
         self.definitions = Definitions(self.api, self._end_watches)
         self.definitions.load()
-        await ensure(self.api, _bootstrap_objects(options.settings))
+        await ensure(self.api, bootstrap_objects(options.settings))
         aggregation = Aggregation(self.api)
         await aggregation.once()
         if options.advertise is not None:
@@ -197,13 +197,6 @@ class ApiServer:
         if self._web is not None:
             await self._web.shutdown(_STOP_S)
         self.state.close()
-
-
-def _bootstrap_objects(settings: Settings) -> Sequence[Object]:
-    from podloom.kube.api import kinds
-    from podloom.kube.api.fallback import namespaces
-
-    return getattr(kinds, "bootstrap_objects", namespaces)(settings)
 
 
 def _die(error: BaseException) -> None:

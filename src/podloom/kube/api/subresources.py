@@ -16,6 +16,7 @@ from podloom.kube.api.options import WriteOptions, delete_options, write_options
 from podloom.kube.api.update import APPLY, check_revision, store_changed
 
 SCALE = ResourceType("autoscaling", "v1", "scales", "scale", "Scale", True)
+_TOKEN_S = 3600  # default of authentication.k8s.io/v1 TokenRequest
 
 
 def body_type(request: Request, sub: Subresource) -> ResourceType:
@@ -97,13 +98,14 @@ async def _set_scale(api: Api, request: Request, wanted: Object, options: WriteO
         manager=request.manager(options.manager),
         operation=operation,
         force=bool(options.force),
+        replicas_path=getattr(served.kind, "replicas_path", ("spec", "replicas")),
     )
     served.kind.prepare_update(obj, old, ctx)
     causes = served.kind.validate_update(obj, old, ctx)
     if causes:
         raise invalid(served, obj, causes)
     obj = api.schemas.finish(served.type, obj)
-    reply = await store_changed(api, request, record, old, obj, ctx)
+    reply = await store_changed(api, request, record, old, obj, ctx=ctx)
     return Reply(scale_of(api, request, reply.obj or obj))
 
 
@@ -117,6 +119,12 @@ async def post(api: Api, request: Request, sub: Subresource) -> Reply:
         check_namespace(api, served, ctx)
     record = api.stored(request)
     current = api.fresh(served, record)
+    manager = request.manager(options.manager)
+    if sub.kind == "TokenRequest":
+        body.setdefault("spec", {}).setdefault("expirationSeconds", _TOKEN_S)
+    api.schemas.update_managed_fields(
+        body_type(request, sub), body, None, manager=manager, subresource=sub.name, now=ctx.now
+    )
     answer = served.kind.post_subresource(body, current, ctx)
     await _store_answer(api, request, answer, dry_run=options.dry_run)
     return Reply(answer.body, answer.code, status=True)

@@ -34,7 +34,7 @@ async def update(api: Api, request: Request) -> Reply:
         return await store_new(api, request, obj, options, manager=manager)
     check_revision(served, record, obj, put=True)
     old = api.fresh(served, record)
-    return await store_next(api, request, record, old, obj, options, manager=manager)
+    return await store_next(api, request, record, old, obj, options=options, manager=manager)
 
 
 async def patch(api: Api, request: Request) -> Reply:
@@ -73,7 +73,7 @@ async def patch(api: Api, request: Request) -> Reply:
     if record is None or old is None:
         return await store_new(api, request, obj, options, manager=manager, applied=done.applied)
     check_revision(served, record, obj, put=False)
-    return await store_next(api, request, record, old, obj, options, manager=manager, applied=done.applied)
+    return await store_next(api, request, record, old, obj, options=options, manager=manager, applied=done.applied)
 
 
 def check_revision(served: Served, record: Record, obj: Object, *, put: bool) -> None:
@@ -135,8 +135,8 @@ async def store_next(
     record: Record,
     old: Object,
     obj: Object,
-    options: WriteOptions,
     *,
+    options: WriteOptions,
     manager: str,
     applied: bool = False,
 ) -> Reply:
@@ -160,7 +160,7 @@ async def store_next(
     if causes:
         raise invalid(served, obj, causes)
     obj = api.schemas.finish(served.type, obj)
-    return await store_changed(api, request, record, old, obj, ctx)
+    return await store_changed(api, request, record, old, obj, ctx=ctx)
 
 
 def same(obj: Object, old: Object) -> bool:
@@ -185,17 +185,18 @@ def may_go(served: Served, obj: Object) -> bool:
     return not found.get("deletionGracePeriodSeconds")
 
 
-async def store_changed(api: Api, request: Request, record: Record, old: Object, obj: Object, ctx: Context) -> Reply:
+async def store_changed(api: Api, request: Request, record: Record, old: Object, obj: Object, *, ctx: Context) -> Reply:
     """Store obj if it differs, remove it if its deletion is complete."""
     served = request.served
     if may_go(served, obj):
         if not ctx.dry_run:
-            await commit(api, served, record.namespace, record.name, None, served.kind.after_delete(obj, ctx))
+            extra = served.kind.after_delete(obj, ctx)
+            await commit(api, served, None, namespace=record.namespace, name=record.name, extra=extra)
         return Reply(obj)
     if same(obj, old):
         return Reply(old)
     if ctx.dry_run:
         return Reply(obj)
     extra = served.kind.after_store(obj, old, ctx)
-    await commit(api, served, record.namespace, record.name, obj, extra)
+    await commit(api, served, obj, namespace=record.namespace, name=record.name, extra=extra)
     return Reply(obj)
