@@ -205,6 +205,13 @@ async def test_no_wait_and_prompts(cloud: CloudProcess, client: CloudClient) -> 
 
 
 @pytest.mark.usefixtures("client")
+async def test_a_mistyped_command_gets_a_suggestion(cloud: CloudProcess) -> None:
+    for line, meant in (("grup list", "group"), ("aks creat", "create"), ("network vnet subnets", "subnet")):
+        done = await run(cloud, line)
+        assert (done.returncode, f"Did you mean {meant}" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.usefixtures("client")
 async def test_usage_errors_are_exit_code_2(cloud: CloudProcess) -> None:
     for line in ("aks create -g rg", "group list -o xml", "nonsense", "aks create -n k -g rg --network-plugin weave"):
         assert (await run(cloud, line)).returncode == 2, line

@@ -14,10 +14,12 @@ from typing import Any
 
 import click
 
+from podloom.cli.guess import GuessingGroup
+
 _ROOT = "podloom.cli.commands"
 
 
-class LazyGroup(click.Group):
+class LazyGroup(GuessingGroup):
     """A group whose members are named here and imported when used; `lazy`: name -> (module:attribute, help)."""
 
     def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:

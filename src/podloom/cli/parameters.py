@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from podloom.cli.guess import GuessingGroup
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -45,7 +47,7 @@ class AzCommand(click.Command):
         return super().parse_args(ctx, list(_spread(args, flags)))
 
 
-class AzGroup(click.Group):
+class AzGroup(GuessingGroup):
     """A group of AzCommands."""
 
     command_class = AzCommand

@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from podloom.cli.options import prints
+from podloom.cli.parameters import AzGroup
 from podloom.cli.session import read_lab
 
 Json = dict[str, Any]
 
 
-@click.group()
+@click.group(cls=AzGroup)
 def account() -> None:
     """The lab's subscription."""
 

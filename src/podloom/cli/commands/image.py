@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from podloom.cli.options import prints
+from podloom.cli.parameters import AzGroup
 
 
-@click.group()
+@click.group(cls=AzGroup)
 def image() -> None:
     """Images for the lab's nodes."""
 

@@ -9,12 +9,13 @@ import click
 
 from podloom.cli.operations import quiet
 from podloom.cli.options import confirm, prints, yes_option
+from podloom.cli.parameters import AzGroup
 from podloom.cli.progress import StepsOf, progress
 
 Json = dict[str, Any]
 
 
-@click.group()
+@click.group(cls=AzGroup)
 def lab() -> None:
     """The local cloud: up, down, status, env."""
 
