@@ -27,7 +27,7 @@ from podloom.kube.api.schema.celcost import (
     type_of_schema,
 )
 from podloom.kube.api.schema.celtypes import CelTypeError, Checker
-from podloom.kube.api.schema.rules import RULES, program
+from podloom.kube.api.schema.rules import RULES, program, unreadable
 from podloom.kube.api.schema.structural import Schema
 
 _TOTAL = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
@@ -53,6 +53,18 @@ def check_rules(schema: Schema, path: str) -> Iterable[Cause]:
         for _, where in sorted(budget.dear, reverse=True)[:4]:
             yield Cause("FieldValueForbidden", f"Forbidden: {_SHARE}", where)
         yield Cause("FieldValueForbidden", f"Forbidden: {excess(_TOTAL, budget.total, CRD_LIMIT)}", path)
+
+
+def unenforced(schema: Schema, path: str) -> Iterable[str]:
+    """Warnings for rules that are accepted but cannot be evaluated here."""
+    for index, rule in enumerate(schema.get(RULES) or ()):
+        if unreadable(rule.get("rule", "")):
+            yield f"{path}.{RULES}[{index}].rule: uses CEL syntax that this server does not evaluate; not enforced"
+    for name, part in (schema.get("properties") or {}).items():
+        yield from unenforced(part, f"{path}.properties[{name}]")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from unenforced(schema[key], f"{path}.{key}")
 
 
 def _walk(schema: Schema, path: str, copies: float, root: bool, budget: _Budget) -> Iterable[Cause]:
@@ -105,7 +117,7 @@ def _compile(text: str, variables: dict[str, Type], wanted: str, prefix: str, ot
     try:
         program(text)
     except ValueError as error:
-        return prefix + _library_error(str(error)), 0
+        return ("", 0) if unreadable(text) else (prefix + _library_error(str(error)), 0)
     try:
         tree: Expr = parse(text)
     except CelSyntaxError:

@@ -122,7 +122,7 @@ class _Estimator:
             size = len(e.value) if isinstance(e.value, str) else 1
             return 0, Type(e.name, size)
         if e.kind == "ident":
-            return 1, scope.get(e.name, DYN)
+            return 1, scope.get(e.name, Type("type"))
         if e.kind in {"select", "test"} and e.target is not None:
             cost, of = self.visit(e.target, scope)
             if e.kind == "test":
@@ -220,7 +220,7 @@ def _results() -> dict[str, Type]:
     """The types functions return."""
     strings = Type("list", UNBOUNDED, STRING)
     out = {"bytes": Type("bytes", UNBOUNDED), "duration": Type("duration"), "timestamp": Type("timestamp")}
-    out |= {"split": strings, "findAll": strings, "uint": UINT, "double": DOUBLE}
+    out |= {"split": strings, "findAll": strings, "uint": UINT, "double": DOUBLE, "type": Type("dyn", 1)}
     for name in ("size", "int", "indexOf", "lastIndexOf", "compareTo", "family", "prefixLength", "asInteger", "sign"):
         out[name] = INT
     for name in (

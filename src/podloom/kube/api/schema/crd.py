@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from podloom.kube.api.contract import Cause, Column, Context, Kind, Object, ResourceType, Subresource
+from podloom.kube.api.schema.celcheck import unenforced
 from podloom.kube.api.schema.clone import clone
 from podloom.kube.api.schema.crdvalidation import validate_crd, validate_crd_update
 
@@ -65,10 +66,16 @@ class CrdKind(Kind):
         obj["metadata"]["generation"] = generation + (obj["spec"] != old["spec"])
 
     def validate_create(self, obj: Object, ctx: Context) -> list[Cause]:
-        return validate_crd(obj)
+        causes = validate_crd(obj)
+        _warn(obj, ctx)
+        return causes
 
     def validate_update(self, obj: Object, old: Object, ctx: Context) -> list[Cause]:
-        return [] if ctx.subresource == "status" else validate_crd_update(obj, old)
+        if ctx.subresource == "status" or obj["spec"] == old["spec"]:
+            return []
+        causes = validate_crd_update(obj, old)
+        _warn(obj, ctx)
+        return causes
 
     def columns(self) -> Sequence[Column]:
         text = (
@@ -85,6 +92,13 @@ class CrdKind(Kind):
             "https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
         )
         return Column("Name", format="name", description=name), Column("Created At", "date", description=text)
+
+
+def _warn(crd: Object, ctx: Context) -> None:
+    for index, version in enumerate(crd["spec"].get("versions") or ()):
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if schema:
+            ctx.warnings += unenforced(schema, f"spec.versions[{index}].schema.openAPIV3Schema")
 
 
 # -- the controllers' decisions ----------------------------------------------------------------------------

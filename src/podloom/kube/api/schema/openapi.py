@@ -128,7 +128,6 @@ class Documents:
             if kind is not None:
                 out |= custom_schemas(kind, prefix)
                 wanted += [f"{META}.ObjectMeta", f"{META}.ListMeta"]
-                continue
             wanted += [name for name in self._names(rtype) if name]
         while wanted:
             name = wanted.pop()

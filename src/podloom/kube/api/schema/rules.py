@@ -73,13 +73,30 @@ class Rule:
         )
 
 
+def _compiled(written: dict[str, Any]) -> Rule | None:
+    """The rule, or None for one the CEL library cannot read (see unreadable)."""
+    try:
+        return Rule.of(written)
+    except ValueError:
+        return None
+
+
+def unreadable(text: str) -> bool:
+    """Whether the expression uses CEL syntax the library does not have (optional selection, quoted names)."""
+    try:
+        program(text)
+    except ValueError as error:
+        return "unsupported syntax" in str(error)
+    return False
+
+
 class Rules:
     """The rules of a schema and of everything below it, as a tree that mirrors the schema."""
 
     def __init__(self, schema: Schema, root: bool = False) -> None:
         self.schema = schema
         self.root = root
-        self.own = [Rule.of(rule) for rule in schema.get(RULES) or ()]
+        self.own = [rule for written in schema.get(RULES) or () if (rule := _compiled(written)) is not None]
         self.convert = _converted(schema)
         self.properties = {
             name: rules for name, part in (schema.get("properties") or {}).items() if (rules := Rules(part)).any
