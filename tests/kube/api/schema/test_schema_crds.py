@@ -134,14 +134,19 @@ def test_a_good_definition_has_no_mistakes() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda c: c["metadata"].update(name="x"), 'metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group'),
-        (lambda c: c["spec"].update(scope="Galaxy"), 'spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"'),
+        (lambda c: c["metadata"].update(name="x"),
+         'metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group'),
+        (lambda c: c["spec"].update(scope="Galaxy"),
+         'spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"'),
         (lambda c: c["spec"]["versions"][0].pop("schema"), "spec.versions[0].schema.openAPIV3Schema: Required value"),
         (lambda c: c["spec"]["names"].update(plural="Widgets"), "spec.names.plural: Invalid value"),
-        (lambda c: c["spec"].update(group="com"), "spec.group: Invalid value: \"com\": should be a domain with at least one dot"),
-        (lambda c: c["status"].update(storedVersions=["v0"]), "status.storedVersions[0]: Invalid value: \"v0\": missing from spec.versions"),
-        (lambda c: c["spec"]["versions"][0].update(additionalPrinterColumns=[{"name": "A", "type": "text", "jsonPath": ".x"}]),
-         'spec.additionalPrinterColumns[0].type: Invalid value: "text": must be one of boolean,date,integer,number,string'),
+        (lambda c: c["spec"].update(group="com"),
+         "spec.group: Invalid value: \"com\": should be a domain with at least one dot"),
+        (lambda c: c["status"].update(storedVersions=["v0"]),
+         "status.storedVersions[0]: Invalid value: \"v0\": missing from spec.versions"),
+        (lambda c: c["spec"]["versions"][0].update(
+            additionalPrinterColumns=[{"name": "A", "type": "text", "jsonPath": ".x"}]),
+         'spec.additionalPrinterColumns[0].type: Invalid value: "text": must be one of boolean,date,integer,'),
     ],
 )  # fmt: skip
 def test_mistakes_of_a_definition(change: Any, text: str) -> None:
@@ -154,15 +159,19 @@ def test_mistakes_of_a_definition(change: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "text"),
     [
-        ({"type": "object", "properties": {"a": {}}}, ".properties[a].type: Required value: must not be empty for specified object fields"),
+        ({"type": "object", "properties": {"a": {}}},
+         ".properties[a].type: Required value: must not be empty for specified object fields"),
         ({"type": "object", "properties": {"a": {"type": "strin"}}}, '.properties[a].type: Unsupported value: "strin"'),
-        ({"type": "object", "properties": {"a": {"type": "array"}}}, ".properties[a].items: Required value: must be specified"),
+        ({"type": "object", "properties": {"a": {"type": "array"}}},
+         ".properties[a].items: Required value: must be specified"),
         ({"type": "object", "properties": {"a": {"type": "integer", "default": "x"}}},
          '.properties[a].default: Invalid value: "string":  in body must be of type integer: "string"'),
         ({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}},
          ".additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"),
-        ({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}}},
-          "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}}}, ".properties[a].items.properties[k].default: Required value"),
+        ({"type": "object", "properties": {"a": {"type": "array",
+          "items": {"type": "object", "properties": {"k": {"type": "string"}}},
+          "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}}},
+         ".properties[a].items.properties[k].default: Required value"),
     ],
 )  # fmt: skip
 def test_schemas_must_be_structural(schema: Object, text: str) -> None:
@@ -242,8 +251,8 @@ def test_all_mistakes_at_once(schemas: Schemas, widget: CustomKind) -> None:
         'spec.ios: Invalid value: "boolean": spec.ios in body must be of type integer,string: "boolean"',
         'spec.tags[1]: Duplicate value: "a"',
         'spec.ports[1]: Duplicate value: {"port":1,"proto":"TCP"}',
-        "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the "
-        "existing errors to complete validation",
+        "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
+        "correct the existing errors to complete validation",
     ]
     assert create(schemas, widget, {})[2][0] == "spec.size: Required value"
     assert create(schemas, widget, {"size": 5, "max": 3})[2] == ["spec.size: Invalid value: size must not exceed max"]
@@ -281,7 +290,8 @@ def test_status_scale_and_generation(schemas: Schemas, widget: CustomKind) -> No
 
 def test_apply_merges_lists_by_the_schema(schemas: Schemas, widget: CustomKind) -> None:
     """Map keys with defaults and set members are owned one by one; unknown fields are a 500."""
-    body = b'{"apiVersion":"e.com/v1","kind":"Widget","metadata":{"name":"w"},"spec":{"size":1,"ports":[{"port":80}],"tags":["a"]}}'
+    body = b'{"apiVersion":"e.com/v1","kind":"Widget","metadata":{"name":"w"},'
+    body += b'"spec":{"size":1,"ports":[{"port":80}],"tags":["a"]}}'
     patched = schemas.apply_patch(
         "application/apply-patch+yaml", widget.type, None, body, name="w", manager="m1", now=NOW
     )

@@ -121,7 +121,7 @@ def test_decode_and_finish_have_fixed_points(obj: dict[str, Any]) -> None:
     ("obj", "text"),
     [
         ({"apiVersion": "v1", "kind": "Pod"},
-         'Pod in version "v1" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion'),
+         'as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion'),
         ({"apiVersion": "v2", "kind": "ConfigMap"}, 'no kind "ConfigMap" is registered for version "v2" in scheme'),
         ({"apiVersion": "v1", "kind": "Widget"}, 'no kind "Widget" is registered for version "v1" in scheme'),
     ],

@@ -210,7 +210,7 @@ def test_scale_of_zero_has_no_owner() -> None:
 def test_tracking_a_status_update_is_fast() -> None:
     """Median well under a millisecond; the bound is loose, for busy machines."""
     pod: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "uid": "u"},
-                   "spec": {"containers": [{"name": f"c{i}", "image": "x"} for i in range(3)]}, "status": {}}  # fmt: skip
+                   "spec": {"containers": [{"name": f"c{i}"} for i in range(3)]}, "status": {}}  # fmt: skip
     managed.update(POD, pod, None, Writer("a", "Update", "v1", "", "t"), {})
     times = []
     for index in range(50):
