@@ -29,6 +29,7 @@ from podloom.render.nnc import RANGES_ANNOTATION, claimed_ranges, render_nnc, re
 
 log = structlog.get_logger()
 _PARALLEL = 16
+_REASON = "CIDRNotAvailable"
 Object = dict[str, Any]
 
 
@@ -182,11 +183,10 @@ class Controller:
             return
         name = node["metadata"]["name"]
         log.error("range.exhausted", node=name, message=message)
-        await self._write_status(nnc, (), _node_ip(node), message)
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{name}.", "namespace": "default"},
+            "metadata": {"name": f"{name}.{_REASON.lower()}", "namespace": "default"},
             "involvedObject": {
                 "apiVersion": "v1",
                 "kind": "Node",
@@ -194,12 +194,17 @@ class Controller:
                 "uid": node["metadata"].get("uid", ""),
             },
             "type": "Warning",
-            "reason": "CIDRNotAvailable",
+            "reason": _REASON,
             "message": f"Node {name}: {message}",
             "source": {"component": "podloom-operator"},
             "count": 1,
         }
-        await self._client.create(EVENTS, event, namespace="default")
+        try:
+            await self._client.create(EVENTS, event, namespace="default")
+        except KubeError as error:
+            if not error.already_exists:
+                raise
+        await self._write_status(nnc, (), _node_ip(node), message)
 
     def _released(self, nodes: Mapping[str, Object], nncs: Mapping[str, Object]) -> list[str]:
         """Nodes that have been gone for a while and have no pods bound to them."""
