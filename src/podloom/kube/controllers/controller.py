@@ -38,6 +38,12 @@ async def each(items: Iterable[T], act: Callable[[T], Awaitable[object]], parall
             raise outcome
 
 
+def is_ending(error: KubeError) -> bool:
+    """Whether a create was refused because the namespace is being deleted."""
+    causes = error.details.get("causes") or ()
+    return error.status == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
+
 class Controller:
     """Base of all controllers: subclasses subscribe in `__init__` and implement `sync`."""
 
@@ -77,7 +83,9 @@ class Controller:
 
     def _failed(self, key: Key, error: PodloomError) -> None:
         wait_s = self.queue.failed(key)
-        expected = isinstance(error, Unavailable) or (isinstance(error, KubeError) and error.conflict)
+        expected = isinstance(error, Unavailable)
+        if isinstance(error, KubeError):
+            expected = expected or error.conflict or is_ending(error)
         say = log.debug if expected and wait_s < 5 else log.warning
         say("controller.retry", controller=self.name, key="/".join(key), error=error.message, wait_s=round(wait_s, 2))
 

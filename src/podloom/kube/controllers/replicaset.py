@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from podloom.drivers.kube import KubeError
+from podloom.drivers.kube.api import KubeRejected
 from podloom.kube.controllers.cluster import Cluster
 from podloom.kube.controllers.controller import Controller, each
 from podloom.kube.controllers.events import Recorder
@@ -17,8 +18,8 @@ from podloom.kube.controllers.names import PodNames
 from podloom.model.kube import PODS, REPLICASETS, Key, Object, key_of, owner_of, owner_reference
 from podloom.model.kubeselector import from_label_selector
 from podloom.plan.kube.claims import adoption, disowning
-from podloom.plan.kube.pods import pod_from_template
-from podloom.plan.kube.replicaset import plan_replicaset
+from podloom.plan.kube.pods import pod_from_template, with_condition
+from podloom.plan.kube.replicaset import ReplicaPlan, failure_condition, plan_replicaset
 
 _PARALLEL = 16
 
@@ -58,13 +59,28 @@ class ReplicaSets(Controller):
             await self.cluster.patch(PODS, pod, adoption(REPLICASETS, rs, pod))
         for pod in plan.release:
             await self.cluster.patch(PODS, pod, disowning(rs["metadata"]["uid"], pod))
-        if plan.create:
+        refusal: KubeRejected | None = None
+        try:
             await self._create(rs, plan.create)
+        except KubeRejected as e:
+            refusal = e
         await each(plan.delete, lambda pod: self._delete(rs, pod))
         if plan.create or plan.delete:
             plan = plan_replicaset(self.sets.objects.get(key, rs), self._candidates(rs), self.cluster.clock())
-        await self._write_status(rs, plan.status)
+        await self._write_status(rs, self._with_failure(plan, refusal))
+        if refusal is not None:
+            raise refusal
         return plan.again_s
+
+    def _with_failure(self, plan: ReplicaPlan, refusal: KubeRejected | None) -> Object:
+        """The status with the ReplicaFailure condition set, or taken away once nothing failed any more."""
+        conditions = plan.status.get("conditions") or []
+        if refusal is not None:
+            conditions = with_condition(conditions, failure_condition(refusal.message), self.cluster.now())
+        elif not plan.create:
+            conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
+        rest = {name: value for name, value in plan.status.items() if name != "conditions"}
+        return {**rest, "conditions": conditions} if conditions else rest
 
     def _candidates(self, rs: Object) -> list[Object]:
         """Pods it owns, and pods of its namespace nobody owns."""

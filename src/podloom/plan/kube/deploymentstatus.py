@@ -21,12 +21,12 @@ def plan_status(deployment: Object, rollout: Rollout, now: float) -> tuple[Objec
     """(new status, seconds until the progress deadline has to be judged again)."""
     status = _counts(deployment, rollout)
     conditions = list(deployment.get("status", {}).get("conditions") or ())
-    conditions = with_condition(conditions, _available_condition(deployment, status), format_time(now))
+    conditions = with_condition(conditions, _available_condition(deployment, status, now), format_time(now))
     conditions, again_s = _progressing(deployment, rollout, {**status, "conditions": conditions}, now)
     failures = [condition(rs, "ReplicaFailure") for rs in rollout.all]
     conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
     conditions += [c for c in failures if c][:1]
-    status["conditions"] = sorted(conditions, key=lambda c: str(c["type"]))
+    status["conditions"] = conditions
     return status, again_s
 
 
@@ -43,15 +43,15 @@ def _counts(deployment: Object, rollout: Rollout) -> Object:
         "readyReplicas": _sum(rollout.all, "readyReplicas"),
         "availableReplicas": available,
         "unavailableReplicas": max(0, total - available),
-        "terminatingReplicas": _sum(rollout.all, "terminatingReplicas"),
         "collisionCount": int(deployment.get("status", {}).get("collisionCount") or 0),
     }
     status: Object = {name: count for name, count in counts.items() if count}
+    status["terminatingReplicas"] = _sum(rollout.all, "terminatingReplicas")
     status["observedGeneration"] = deployment["metadata"].get("generation", 1)
     return status
 
 
-def _available_condition(deployment: Object, status: Object) -> Object:
+def _available_condition(deployment: Object, status: Object, now: float) -> Object:
     _, unavailable = limits(deployment)
     enough = status.get("availableReplicas", 0) >= replicas_of(deployment) - unavailable
     return {
@@ -59,6 +59,7 @@ def _available_condition(deployment: Object, status: Object) -> Object:
         "status": "True" if enough else "False",
         "reason": "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable",
         "message": f"Deployment {'has' if enough else 'does not have'} minimum availability.",
+        "lastUpdateTime": format_time(now),
     }
 
 
@@ -112,6 +113,7 @@ def _progressing(deployment: Object, rollout: Rollout, status: Object, now: floa
 
 
 def _with(conditions: list[Object], status: str, reason: str, message: str, now: float) -> list[Object]:
+    """Progressing with lastUpdateTime now, also when it says the same as before."""
     new = {"type": "Progressing", "status": status, "reason": reason, "message": message}
-    new["lastUpdateTime"] = format_time(now)
-    return with_condition(conditions, new, format_time(now))
+    changed = with_condition(conditions, new, format_time(now))
+    return [{**c, "lastUpdateTime": format_time(now)} if c["type"] == "Progressing" else c for c in changed]

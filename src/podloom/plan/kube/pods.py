@@ -136,9 +136,16 @@ def pod_from_template(template: Object, namespace: str, owner: Object, name: str
 
 
 def with_condition(conditions: Iterable[Object] | None, new: Object, now: str) -> list[Object]:
-    """The conditions with `new` (type, status, reason, message) set; lastTransitionTime moves only with the status."""
-    kept = [entry for entry in conditions or () if entry.get("type") != new["type"]]
-    old = next((entry for entry in conditions or () if entry.get("type") == new["type"]), {})
+    """The conditions with `new` (type, status, reason, message) set; one that says the same stays as it is.
+
+    A changed one moves to the end; its lastTransitionTime moves only with the status.
+    """
+    have = list(conditions or ())
+    old = next((entry for entry in have if entry.get("type") == new["type"]), {})
+    says = ("status", "reason", "message")
+    if old and all((old.get(name) or "") == (new.get(name) or "") for name in says):
+        return have
     since = old.get("lastTransitionTime", now) if old.get("status") == new["status"] else now
     entry = {**old, "lastTransitionTime": since, **new}
+    kept = [other for other in have if other is not old]
     return [*kept, {name: value for name, value in entry.items() if value != ""}]

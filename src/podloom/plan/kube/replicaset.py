@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from podloom.model.kube import Object
 from podloom.plan.kube.claims import claim
-from podloom.plan.kube.pods import available_in, deletion_order, is_active, is_ready
+from podloom.plan.kube.pods import available_in, deletion_order, is_active, is_finished, is_ready
 
 _BURST = 200
 
@@ -37,6 +37,8 @@ def plan_replicaset(rs: Object, pods: Iterable[Object], now: float) -> ReplicaPl
     surplus = 0 if leaving else max(0, len(active) - wanted)
     missing = 0 if leaving else max(0, wanted - len(active))
     status, again_s = _status(rs, active, now)
+    going = [pod for pod in claims.own if pod["metadata"].get("deletionTimestamp") and not is_finished(pod)]
+    status["terminatingReplicas"] = len(going)
     return ReplicaPlan(
         create=min(missing, _BURST),
         delete=tuple(deletion_order(active)[: min(surplus, _BURST)]),
@@ -64,3 +66,8 @@ def _status(rs: Object, active: list[Object], now: float) -> tuple[Object, float
     if conditions := rs.get("status", {}).get("conditions"):
         status["conditions"] = conditions
     return status, min(later) + 0.05 if later else None
+
+
+def failure_condition(message: str) -> Object:
+    """The ReplicaFailure condition of a set whose pods the server refuses to create."""
+    return {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
