@@ -12,15 +12,19 @@ MISSING = 0x7FFFFFFF
 
 
 class Interfaces:
-    """A cache over one Rtnl: single look-ups until the whole table is asked for."""
+    """A cache over one Rtnl: single look-ups until the whole table is asked for.
+
+    `fresh` are interfaces made since the last `forget`: nothing of ours can hang on them yet."""
 
     def __init__(self, rtnl: Rtnl) -> None:
         self.rtnl = rtnl
         self._by_name: dict[str, Link | None] = {}
         self._whole = False
+        self.fresh: set[str] = set()
 
     def forget(self) -> None:
         self._by_name.clear()
+        self.fresh.clear()
         self._whole = False
 
     def forget_name(self, name: str) -> None:
@@ -49,9 +53,10 @@ class Interfaces:
         link = self.get(name)
         return link.index if link else MISSING
 
-    def indexes(self, names: Iterable[str]) -> list[int]:
-        """Numbers of those that exist, each once."""
-        return [index for index in dict.fromkeys(map(self.index, names)) if index not in (0, MISSING)]
+    def worth_reading(self, names: Iterable[str]) -> list[int]:
+        """Numbers of those that exist and are not fresh, each once."""
+        old = (name for name in names if name not in self.fresh)
+        return [index for index in dict.fromkeys(map(self.index, old)) if index not in (0, MISSING)]
 
     def names(self) -> dict[int, str]:
         """Names by number, of what was looked up so far."""

@@ -87,8 +87,10 @@ def write_veths(
     near = {key: value for key, value in mend.items() if _near_differs(value, old[key])}
     failures |= _configure_near(netns, near, tables)
     for key, value in made.items():
-        tables(netns).forget_name(str(key[1]))
-        tables(value.peer_netns).forget_name(value.peer_name)
+        for table, name in ((tables(netns), str(key[1])), (tables(value.peer_netns), value.peer_name)):
+            table.forget_name(name)
+            if key in create:
+                table.fresh.add(name)
     return failures | _configure_peers(made, tables)
 
 

@@ -280,7 +280,7 @@ def _scopes(table: Interfaces, whole: bool, devices: Iterable[str]) -> list[int]
     if whole:
         table.all()
         return [0]
-    return table.indexes(devices)
+    return table.worth_reading(devices)
 
 
 def _harmless(kind: Kind, request: Request, answer: Answer) -> bool:
