@@ -264,7 +264,7 @@ def summary(body: bytes) -> str:
     """How messages show a body that was not understood."""
     if not body:
         return "<empty>"
-    head, more = body[:25], " ..." if len(body) > 25 else ""
+    head, more = body[:30], " ..." if len(body) > 30 else ""
     return (head.decode(errors="replace") if body[:1] == b"{" else head.hex()) + more
 
 
