@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _LABEL_RE = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_RE = rf"{_LABEL_RE}(\.{_LABEL_RE})*"
@@ -154,6 +155,7 @@ def env_name(value: str) -> list[str]:
     return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
 
 
+@lru_cache(maxsize=65536)
 def parse_ip(value: str) -> Address | None:
     """The address, or None; leading zeros are tolerated here (see `ip`)."""
     try:

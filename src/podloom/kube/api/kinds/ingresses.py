@@ -29,7 +29,13 @@ def _address(obj: Object, _: str) -> str:
     return ",".join(entry.get("ip") or entry.get("hostname") or "" for entry in entries)
 
 
+_CLASS_NOTE = "kubernetes.io/ingress.class"
+_IS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
+
+
 class IngressKind(BuiltIn):
+    """A new ingress that names no class gets the default one (admission DefaultIngressClass)."""
+
     has_status = True
     generation = True
     initial_status: ClassVar[Object | None] = {"loadBalancer": {}}
@@ -45,6 +51,14 @@ class IngressKind(BuiltIn):
             lambda o, _: "80, 443" if _spec(o).get("tls") else "80",
         ),
     )
+
+    def admit(self, obj: Object, old: Object | None, ctx: Context) -> None:
+        spec, notes = _spec(obj), obj["metadata"].get("annotations") or {}
+        if ctx.verb != "create" or ctx.subresource or spec.get("ingressClassName") or _CLASS_NOTE in notes:
+            return
+        for known in ctx.reader.list("networking.k8s.io", "ingressclasses"):
+            if (known["metadata"].get("annotations") or {}).get(_IS_DEFAULT) == "true":
+                spec["ingressClassName"] = known["metadata"]["name"]
 
     def default(self, obj: Object, ctx: Context) -> None:
         obj["spec"] = obj.get("spec") or {}

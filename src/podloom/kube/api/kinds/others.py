@@ -169,7 +169,16 @@ class PersistentVolumeKind(Stated):
             report.required("spec.capacity")
 
 
+_IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
+
+
+def _is_default(obj: Object) -> bool:
+    return (obj["metadata"].get("annotations") or {}).get(_IS_DEFAULT) == "true"
+
+
 class PersistentVolumeClaimKind(Stated):
+    """A new claim that names no class gets the default one (admission DefaultStorageClass)."""
+
     returns_deleted = True
     initial_status: ClassVar[Object | None] = {"phase": "Pending"}
     printed = (
@@ -196,6 +205,14 @@ class PersistentVolumeClaimKind(Stated):
         ),
     )
 
+    def admit(self, obj: Object, old: Object | None, ctx: Context) -> None:
+        spec = spec_of(obj)
+        if ctx.verb == "create" and spec.get("storageClassName") is None and not ctx.subresource:
+            known = [c for c in ctx.reader.list("storage.k8s.io", "storageclasses") if _is_default(c)]
+            newest = max(known, key=lambda c: str(c["metadata"].get("creationTimestamp", "")), default=None)
+            if newest is not None:
+                spec["storageClassName"] = newest["metadata"]["name"]
+
     def default(self, obj: Object, ctx: Context) -> None:
         spec = obj["spec"] = obj.get("spec") or {}
         spec["volumeMode"] = spec.get("volumeMode") or "Filesystem"
@@ -208,9 +225,6 @@ class PersistentVolumeClaimKind(Stated):
             report.required("spec.accessModes", "at least 1 access mode is required")
         if not ((spec.get("resources") or {}).get("requests") or {}).get("storage"):
             report.required("spec.resources[storage]")
-
-
-_IS_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 
 
 class StorageClassKind(BuiltIn):
@@ -238,11 +252,11 @@ class StorageClassKind(BuiltIn):
 
     def cells(self, obj: Object, now: str) -> list[Any]:
         name, *rest = super().cells(obj, now)
-        default = (obj["metadata"].get("annotations") or {}).get(_IS_DEFAULT) == "true"
-        return [f"{name} (default)" if default else name, *rest]
+        return [f"{name} (default)" if _is_default(obj) else name, *rest]
 
 
 class APIServiceKind(Stated):
+    name_rule = "path"  # the core group's is called `v1.`
     unconditional_update = False
     generation = False
 

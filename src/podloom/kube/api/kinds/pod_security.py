@@ -1,7 +1,7 @@
 """Pod Security Standards, enforced where a namespace asks for them (admission PodSecurity).
 
 The problem: the label pod-security.kubernetes.io/enforce on a namespace forbids pods that could take over their
-node. The rules are those of the published standards, baseline and restricted.
+node, the label warn has them reported. The rules are those of the published standards, baseline and restricted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from podloom.kube.api.contract import Context, Object
 from podloom.kube.api.kinds.base import forbidden
 from podloom.kube.api.kinds.pod_defaults import containers
 
-LABEL = "pod-security.kubernetes.io/enforce"
+LABEL = "pod-security.kubernetes.io/"
 _SAFE_CAPABILITIES = {
     "AUDIT_WRITE",
     "CHOWN",
@@ -56,17 +56,24 @@ _SAFE_SYSCTLS = {
 
 
 def admit(pod: Object, ctx: Context) -> None:
-    """403 for a pod below the level its namespace enforces."""
+    """403 for a pod below the level its namespace enforces, a warning below the level it warns of."""
     name = ctx.namespace or pod["metadata"].get("namespace", "")
-    namespace = ctx.reader.get("", "namespaces", "", name)
-    level = ((namespace or {}).get("metadata", {}).get("labels") or {}).get(LABEL, "privileged")
-    if level not in ("baseline", "restricted"):
-        return
+    labels = ((ctx.reader.get("", "namespaces", "", name) or {}).get("metadata") or {}).get("labels") or {}
     spec = pod.get("spec") or {}
-    found = list(_baseline(spec)) + (list(_restricted(spec)) if level == "restricted" else [])
+    enforced, warned = labels.get(f"{LABEL}enforce", ""), labels.get(f"{LABEL}warn", "")
+    found = _violations(spec, enforced)
     if found:
-        why = f'violates PodSecurity "{level}:latest": {", ".join(found)}'
+        why = f'violates PodSecurity "{enforced}:latest": {", ".join(found)}'
         raise forbidden(ctx, "pods", pod["metadata"].get("name", ""), why)
+    found = _violations(spec, warned)
+    if found:
+        ctx.warnings.append(f'would violate PodSecurity "{warned}:latest": {", ".join(found)}')
+
+
+def _violations(spec: Object, level: str) -> list[str]:
+    if level == "restricted":
+        return [*_baseline(spec), *_restricted(spec)]
+    return list(_baseline(spec)) if level == "baseline" else []
 
 
 def _context(holder: Object) -> Object:

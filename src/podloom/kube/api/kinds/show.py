@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from podloom.kube.api.contract import Column, Object
@@ -19,15 +20,21 @@ from podloom.kube.api.contract import Column, Object
 NONE = "<none>"
 UNKNOWN = "<unknown>"
 UNSET = "<unset>"
-_SCHEMAS = "kubernetes-json-schema/v1.36.0-local"
+
+
+@cache
+def _schemas() -> Path:
+    """The folder of the schemas; the package is not imported, which would take longer than all reading."""
+    spec = find_spec("kubernetes_validate")
+    where = spec.submodule_search_locations if spec else None
+    return Path(next(iter(where or ["."]))) / "kubernetes-json-schema" / "v1.36.0-local"
 
 
 @cache
 def doc(schema: str, field: str = "") -> str:
     """The documentation of a schema's field, e.g. doc("podspec-v1", "nodeName"); of the schema without a field."""
-    path = files("kubernetes_validate").joinpath(_SCHEMAS, f"{schema}.json")
     try:
-        found = json.loads(path.read_text())
+        found = json.loads((_schemas() / f"{schema}.json").read_bytes())
     except OSError:
         return ""
     node = found.get("properties", {}).get(field, {}) if field else found
