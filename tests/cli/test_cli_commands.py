@@ -131,6 +131,15 @@ async def test_all_mistakes_of_a_create_are_listed_and_nothing_is_made(cloud: Cl
     assert json.loads(await good(cloud, "group list --query [].name")) == ["rg"]
 
 
+@pytest.mark.usefixtures("client")
+async def test_an_unknown_group_does_not_hide_the_other_mistakes(cloud: CloudProcess) -> None:
+    done = await run(cloud, "aks create -n k -g none --pod-cidr 10.0.0.0/33 --max-pods 5")
+    assert done.returncode == 3
+    for code in ("ResourceGroupNotFound", "CidrStringParseError", "InsufficientMaxPods"):
+        assert f"({code})" in done.stderr
+    assert "LocationRequired" not in done.stderr
+
+
 async def test_what_is_not_there_is_exit_code_3(cloud: CloudProcess, client: CloudClient) -> None:
     for line, code in (
         ("group show -n none", "ResourceGroupNotFound"),

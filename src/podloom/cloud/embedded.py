@@ -46,6 +46,8 @@ def with_child(row: Row, rules: Rules, id_: ResourceId, wish: Json) -> Json:
     items: list[Json] = list(row.body["properties"].get(name) or [])
     old = _entry(items, id_)
     properties = wish.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise refusals.malformed("The property 'properties' must be an object.", "properties")
     entry_name = id_.name if old is None else str(old["name"])
     entry = {"name": entry_name, **(properties if rules.flat_children else {"properties": properties})}
     places = [entry if item is old else item for item in items]

@@ -17,8 +17,10 @@ from podloom.cloud.rules import Rules
 from podloom.cloud.store import Operation, Row, Store
 from podloom.model.arm import RESOURCE_GROUPS, ResourceId
 from podloom.model.findings import Finding, Refusal, errors_of, warnings_of
+from podloom.plan.address.shape import check_shape
 from podloom.render.arm import Json, is_named_list, merge_patch, named, without
 
+_SHAPE: Json = {"location": str, "managedBy": str, "tags": {}, "identity": {}, "sku": {}}
 _BUSY = frozenset({"Creating", "Updating", "Deleting"})
 
 
@@ -65,7 +67,7 @@ class Engine:
     def list_group(self, group: ResourceId) -> list[Json]:
         """All resources of a group, without children kept inside others."""
         self._group(group)
-        return [row.view() for row in self.store.in_group(group.key)]
+        return [row.view() for row in self.store.in_group(group.key) if len(row.id.names) == 1]
 
     # writing
 
@@ -84,17 +86,24 @@ class Engine:
             return Answer(status, embedded.view(self._row(outer), rules, id_), answer.operation)
 
     def _put(self, id_: ResourceId, rules: Rules, wish: Json, *, only_new: bool = False) -> Answer:
-        old = self._writable(id_)
+        homeless = len(id_.names) == 1 and self.store.get(id_.group_id.key) is None
+        old = None if homeless else self._writable(id_)
         id_ = old.id if old else id_
-        if not isinstance(wish.get("properties", {}), dict):
-            raise refusals.malformed("The property 'properties' must be an object.", "properties")
+        wish, misshapen = check_shape(wish, {**_SHAPE, "properties": rules.shape})
+        if misshapen:
+            raise Refusal(misshapen)
+        wish.setdefault("properties", {})
         if old is not None and only_new and old.state not in ("Failed", "Creating"):
             same = rules.prepare(id_, self._cleaned(wish, rules, old), old)[0] == old.body
             if not same:
                 raise refusals.exists(id_)
         body, findings = rules.prepare(id_, self._cleaned(wish, rules, old), old)
-        if errors_of(findings):
-            raise Refusal(errors_of(findings))
+        refused = list(errors_of(findings))
+        if homeless:
+            lost = refusals.group_not_found(id_.group).findings
+            refused = [*lost, *(finding for finding in refused if finding.code != "LocationRequired")]
+        if refused:
+            raise Refusal(refused)
         if old is not None and old.body == body and old.state != "Failed":
             busy = old.state in _BUSY
             return Answer(201 if old.state == "Creating" else 200, old.view(), self._flight(old) if busy else None)
@@ -228,7 +237,7 @@ class Engine:
 
     def _cleaned(self, wish: Json, rules: Rules, old: Row | None) -> Json:
         kept = {key: value for key, value in wish.items() if key not in ("id", "name", "type", "etag")}
-        properties = {k: v for k, v in wish.get("properties", {}).items() if k not in rules.read_only}
+        properties = {k: v for k, v in wish["properties"].items() if k not in rules.read_only}
         if old is not None:
             properties = without(properties, old.reported, old.body["properties"])
         return {**kept, "properties": properties}

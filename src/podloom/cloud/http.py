@@ -150,7 +150,8 @@ class Api:
             case "GET":
                 return _json(200, self.engine.get(id_))
             case "HEAD":
-                return web.Response(status=204 if self.engine.store.get(id_.key) else 404)
+                self.engine.get(id_)
+                return web.Response(status=204)
             case "PUT":
                 only_new = request.headers.get("If-None-Match") == "*"
                 answer = self.engine.put(id_, await _read_object(request), only_new=only_new)

@@ -32,6 +32,9 @@ class Rules:
     # Top-level properties only the system writes; a wish that carries them is cleaned.
     read_only: ClassVar[frozenset[str]] = frozenset({"provisioningState", "podloom"})
 
+    # The JSON shape of what the hooks read of `properties` (plan.address.shape); a wish of another shape is refused.
+    shape: ClassVar[Json] = {}
+
     def __init__(self, store: Store) -> None:
         self.store = store
 

@@ -95,8 +95,8 @@ def create(name: str, resource_group: str, location: str | None, no_wait: bool, 
     _check(given)
 
     async def work(cloud: Any, lab: Lab) -> Json | None:
-        group = await cloud.get(str(lab.group(resource_group)))
-        body = cluster_body(given, location or str(group["location"]))
+        group = await cloud.find(str(lab.group(resource_group))) or {}
+        body = cluster_body(given, location or str(group.get("location", "")))
         id_ = lab.resource(resource_group, MANAGED_CLUSTERS, name)
         found = await put(cloud, id_, body, f"create cluster {name}", no_wait=no_wait, only_new=True)
         return found and cluster_shape(found)

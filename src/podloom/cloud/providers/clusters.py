@@ -9,7 +9,7 @@ from podloom.model.arm import MANAGED_CLUSTERS, RESOURCE_GROUPS, ResourceId
 from podloom.model.findings import Finding
 from podloom.plan.address.cluster import check_cluster
 from podloom.plan.address.defaults import KUBERNETES_VERSION, cluster_defaults
-from podloom.plan.address.names import check_location, normal_location
+from podloom.plan.address.names import normal_location
 from podloom.render.arm import Json, pick
 
 _POOLS = "agentPoolProfiles"
@@ -25,6 +25,13 @@ class ManagedClusters(Rules):
     removal_waits = True
     embedded = {"agentpools": _POOLS}  # noqa: RUF012
     flat_children = True
+    shape = {  # noqa: RUF012
+        "networkProfile": {},
+        "agentPoolProfiles": [{"name": str, "vnetSubnetID": str}],
+        "nodeResourceGroup": str,
+        "kubernetesVersion": str,
+        "dnsPrefix": str,
+    }
     read_only = frozenset(
         {"provisioningState", "podloom", "powerState", "fqdn", "currentKubernetesVersion", "maxAgentPools"}
     )
@@ -43,8 +50,6 @@ class ManagedClusters(Rules):
         kept: Json = {key: old.body[key] for key in ("tags", "identity", "sku") if key in old.body} if old else {}
         given = {key: value for key, value in wish.items() if value is not None}
         body = {**kept, **given, "location": location, "properties": properties}
-        if check_location(location):
-            return body, check_location(location)
         findings = check_cluster(id_, location, properties, cloud_view(self.store, id_), before)
         if old is not None and location != old.body["location"]:
             message = f"The cluster exists in location '{old.body['location']}' and cannot be moved to '{location}'."

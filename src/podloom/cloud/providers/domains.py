@@ -18,6 +18,7 @@ class RoutingDomains(Rules):
 
     type = ROUTING_DOMAINS
     realised_by = "fabric"
+    shape = {"virtualNetwork": {"id": str}, "podCidrs": [str]}  # noqa: RUF012
 
     def prepare(self, id_: ResourceId, wish: Json, old: Row | None) -> tuple[Json, list[Finding]]:
         properties = wish["properties"]
@@ -41,6 +42,7 @@ class DomainRoutes(Rules):
     """One node's share: these pod prefixes go to this node address."""
 
     type = DOMAIN_ROUTES
+    shape = {"addressPrefixes": [str], "nextHopIpAddress": str}  # noqa: RUF012
 
     def prepare(self, id_: ResourceId, wish: Json, old: Row | None) -> tuple[Json, list[Finding]]:
         properties = wish["properties"]

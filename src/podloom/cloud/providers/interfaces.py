@@ -23,6 +23,20 @@ class NetworkInterfaces(Rules):
 
     type = NETWORK_INTERFACES
     realised_by = "fabric"
+    shape = {  # noqa: RUF012
+        "ipConfigurations": [
+            {
+                "name": str,
+                "properties": {
+                    "primary": bool,
+                    "subnet": {"id": str},
+                    "privateIPAddress": str,
+                    "privateIPAddressVersion": str,
+                    "privateIPAllocationMethod": str,
+                },
+            }
+        ]
+    }
 
     def prepare(self, id_: ResourceId, wish: Json, old: Row | None) -> tuple[Json, list[Finding]]:
         group = self.store.get(id_.group_id.key)

@@ -18,6 +18,20 @@ class VirtualNetworks(Rules):
     type = VIRTUAL_NETWORKS
     realised_by = "fabric"
     embedded = {"subnets": "subnets"}  # noqa: RUF012
+    shape = {  # noqa: RUF012
+        "addressSpace": {"addressPrefixes": [str]},
+        "subnets": [
+            {
+                "name": str,
+                "properties": {
+                    "addressPrefix": str,
+                    "addressPrefixes": [str],
+                    "delegations": [{"name": str, "properties": {"serviceName": str}}],
+                },
+            }
+        ],
+        "virtualNetworkPeerings": [{"name": str, "properties": {"remoteVirtualNetwork": {"id": str}}}],
+    }
 
     def prepare(self, id_: ResourceId, wish: Json, old: Row | None) -> tuple[Json, list[Finding]]:
         group = self.store.get(id_.group_id.key)
