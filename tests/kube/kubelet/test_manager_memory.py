@@ -24,6 +24,7 @@ from podloom.kube.kubelet.manager import PodManager
 from podloom.kube.kubelet.settings import Settings
 from podloom.model.kube import CONFIGMAPS, EVENTS, PODS, SERVICES, Object
 from podloom.model.runtime import State
+from podloom.plan.kubelet import sync
 
 
 class Kit:
@@ -81,6 +82,7 @@ class Kit:
 
 @pytest.fixture
 async def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kit]:
+    monkeypatch.setattr(sync, "BACKOFF_FIRST_S", 1)
     monkeypatch.setattr(worker, "_RETRY_S", (0.01, 0.05))
     monkeypatch.setattr(worker, "_MOUNT_RETRY_S", (0.01, 0.05))
     monkeypatch.setattr(manager_module, "_COMPARE_S", 0.2)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import orjson
 import structlog
 
 log = structlog.get_logger()
@@ -146,6 +147,16 @@ async def _stream(request: Request, body: AsyncIterator[bytes]) -> None:
         await asyncio.gather(sending, gone, return_exceptions=True)
 
 
+def refusal(request: Request, error: HttpError) -> Response:
+    """The error as text; as metav1.Status where kubectl reads one: accepting JSON, or asking for an upgrade."""
+    if "application/json" not in request.headers.get("accept", "") and "upgrade" not in request.headers:
+        return Response(error.status, error.text.encode())
+    reason = {400: "BadRequest", 403: "Forbidden", 404: "NotFound"}.get(error.status, "InternalError")
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    body = orjson.dumps({**status, "message": error.text, "reason": reason, "code": error.status})
+    return Response(error.status, body, "application/json")
+
+
 class HttpServer:
     """Serves `handler` on one address until cancelled."""
 
@@ -186,8 +197,8 @@ class HttpServer:
                 return False
             response = await self._handler(request)
         except HttpError as e:
-            response = Response(e.status, e.text.encode())
             request = request or Request("GET", "/", {}, {"connection": "close"}, reader, writer)
+            response = refusal(request, e)
         return response is not None and await write_response(request, response)
 
     def close(self) -> None:

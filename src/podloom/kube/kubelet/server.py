@@ -24,6 +24,7 @@ from podloom.kube.kubelet.worker import PodWorker
 from podloom.model.runtime import Container, State
 
 _JSON = "application/json"
+_PULLING = ("ErrImagePull", "ImagePullBackOff")
 
 
 def tls_context(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
@@ -102,9 +103,9 @@ class KubeletServer:
             return found
         if previous:
             raise HttpError(400, f'previous terminated container "{name}" in pod "{pod_name}" not found')
-        reason, message = worker.problems.get(name, ("ContainerCreating", ""))
-        text = f'container "{name}" in pod "{pod_name}" is waiting to start: '
-        raise HttpError(400, text + (f"{message}" if reason.startswith("ErrImage") else reason))
+        reason, _ = worker.problems.get(name, ("ContainerCreating", ""))
+        shown = "trying and failing to pull image" if reason in _PULLING else reason
+        raise HttpError(400, f'container "{name}" in pod "{pod_name}" is waiting to start: {shown}')
 
     def _logs(self, request: Request, worker: PodWorker, name: str) -> Response:
         container = self._container(worker, name, previous=request.flag("previous"))
@@ -127,7 +128,7 @@ class KubeletServer:
     async def _command(self, request: Request, verb: str, worker: PodWorker, name: str) -> None:
         container = self._container(worker, name)
         if container.state is not State.RUNNING:
-            raise HttpError(400, f"container {name} of pod {worker.pod['metadata']['name']} is not running")
+            raise HttpError(404, f'container not found ("{name}")')
         if verb == "exec":
             await self._streams.exec(request, container)
             return

@@ -82,8 +82,10 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         """The API server's newest copy of the pod."""
-        before = self.grace_s()
+        before, old = self.grace_s(), self.pod["metadata"]
         self.pod = pod
+        if any(old.get(key) != pod["metadata"].get(key) for key in ("labels", "annotations")):
+            self._volumes_until = 0.0  # files of the downward API show them
         self.reporter.seen(pod)
         if self.stopping:
             self._stop.set()
