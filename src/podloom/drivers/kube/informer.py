@@ -103,7 +103,7 @@ class Informer:
             await asyncio.sleep(self._backoff.next_s())
 
     def _trouble(self, error: PodloomError) -> None:
-        say = log.warning if self._backoff.failures == 3 else log.debug
+        say = log.warning if self._backoff.failures == 6 else log.debug
         say("kube.follow", resource=self.res.group_resource, error=error.message)
 
     async def _relist(self) -> None:
