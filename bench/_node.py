@@ -62,17 +62,24 @@ class Pod:
 class Node:
     """The namespaces' contents; a context manager that starts and ends the agent."""
 
-    def __init__(self, services: int = 0) -> None:
-        """With `services` > 0 there is an API server too, with that many services; else the agent is by itself."""
+    def __init__(self, services: int = 0, netns: str = "") -> None:
+        """With `services` > 0 there is an API server too, with that many services; else the agent is by itself.
+
+        With `netns` the node is that namespace (made here) instead of the process's own: a second node.
+        """
         self._services = services
+        self._netns = netns
         self._api: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="podloom-bench-"))
         self.plugin_dir = self.folder / "bin"
         self.agent: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Node:
-        _mount_tmpfs("/run")
-        _mount_tmpfs("/var/lib/cni")
+        if self._netns:
+            create_netns(self._netns)
+        else:
+            _mount_tmpfs("/run")
+            _mount_tmpfs("/var/lib/cni")
         for command in (
             "link set lo up",
             "link add eth0 type veth peer name wire",
@@ -81,7 +88,7 @@ class Node:
             "addr add 10.224.0.4/16 dev eth0",
             "route add default via 10.224.0.1",
         ):
-            subprocess.run(["ip", *command.split()], check=True)
+            subprocess.run(["ip", *(["-n", self._netns] if self._netns else []), *command.split()], check=True)
         more: list[str] = []
         if self._services:
             self._api, config = start_api(self.folder)
@@ -152,7 +159,20 @@ class Node:
     def _start_agent(self, *more: str) -> None:
         paths = {"socket": "agent.sock", "state": "state", "conflist-dir": "net.d", "plugin-dir": "bin"}
         flags = [f"--{name}={self.folder / path}" for name, path in paths.items()]
-        command = [sys.executable, "-m", "podloom.agent", "--node-name", NODE, "--log-level", "error", *flags, *more]
+        inside = ["nsenter", f"--net=/run/netns/{self._netns}"] if self._netns else []
+        command = [
+            *inside,
+            sys.executable,
+            "-m",
+            "podloom.agent",
+            "--node-name",
+            NODE,
+            "--log-level",
+            "error",
+            "--listen",
+            "",
+        ]
+        command += [*flags, *more]
         self.agent = subprocess.Popen(command)
         deadline = time.monotonic() + 20
         while not any((self.folder / "net.d").glob("*.conflist")):
