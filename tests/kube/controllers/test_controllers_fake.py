@@ -23,6 +23,7 @@ from podloom.model.kube import (
     JOBS,
     NAMESPACES,
     NODES,
+    PERSISTENTVOLUMECLAIMS,
     PODS,
     REPLICASETS,
     SERVICES,
@@ -280,3 +281,31 @@ async def test_job_completes_through_interruptions(kube: FakeKube, kubelets: Any
             assert len(kube.all(PODS)) == 6
             await kube.delete(JOBS, "j", "default")
             await until(lambda: not kube.all(PODS), 20.0)
+
+
+async def test_pods_that_wait_for_others(kube: FakeKube) -> None:
+    """A pod that must be near another waits for it; one with an unbound claim says so and waits for the claim."""
+    term = {"labelSelector": {"matchLabels": {"app": "base"}}, "topologyKey": "kubernetes.io/hostname"}
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+    container = {"containers": [{"name": "c"}]}
+    async with running(controllers(kube)):
+        for name, spec in (("near", {"affinity": near}), ("claims", {"volumes": volumes})):
+            await kube.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": {**container, **spec}})
+
+        def said(name: str, words: str) -> bool:
+            conditions = kube.peek(PODS, name, "default")["status"].get("conditions") or [{}]
+            return words in conditions[0].get("message", "")
+
+        await until(lambda: said("near", "didn't match pod affinity rules"))
+        await until(lambda: said("claims", "unbound immediate PersistentVolumeClaims"))
+        meta = {"name": "base", "namespace": "default", "labels": {"app": "base"}}
+        await kube.create(PODS, {"metadata": meta, "spec": container})
+        kube.put(
+            PERSISTENTVOLUMECLAIMS, {"metadata": {"name": "data", "namespace": "default"}, "status": {"phase": "Bound"}}
+        )
+
+        def bound(name: str) -> str:
+            return str(kube.peek(PODS, name, "default")["spec"].get("nodeName", ""))
+
+        await until(lambda: bound("near") and bound("near") == bound("base") and bound("claims"))

@@ -18,9 +18,18 @@ from podloom.kube.controllers.cluster import Cluster
 from podloom.kube.controllers.events import Recorder
 from podloom.kube.controllers.indexes import index_by_node
 from podloom.model.errors import PodloomError, Stale, Unavailable
-from podloom.model.kube import NAMESPACES, NODES, PODS, Key, Object, key_of
+from podloom.model.kube import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PODS, Key, Object, key_of
 from podloom.plan.kube.pods import condition, is_finished, with_condition
-from podloom.plan.kube.schedule import SCHEDULER, Choice, NodeRoom, choose_node, node_room
+from podloom.plan.kube.podtopology import Namespaces
+from podloom.plan.kube.schedule import (
+    SCHEDULER,
+    Choice,
+    NodeRoom,
+    choose_node,
+    claims_of,
+    is_social,
+    node_room,
+)
 from podloom.plan.kube.times import parse_time
 
 _BINDINGS_AT_ONCE = 16
@@ -39,7 +48,8 @@ class Scheduler:
         index_by_node(self.pods)
         self.pods.listen(self._pod_changed)
         self.nodes.listen(self._node_changed)
-        self.namespaces.listen(lambda *_: None)
+        self.claims = cluster.view(PERSISTENTVOLUMECLAIMS)
+        self.claims.listen(lambda *_: self._retry_hopeless())
         self._dirty: dict[Key, None] = {}
         self._hopeless: dict[Key, None] = {}
         self._backoff: dict[Key, Backoff] = {}
@@ -61,8 +71,8 @@ class Scheduler:
             self._dirty.pop(key, None)
             self._hopeless.pop(key, None)
             self._backoff.pop(key, None)
-            if kind == "DELETED" or is_finished(pod):
-                self._retry_hopeless()
+            if self._hopeless:
+                self._retry_hopeless(only_social=kind != "DELETED" and not is_finished(pod))
         elif is_ours(pod) and key not in self._assumed and _may_change_fate(pod, old):
             self._mark(key)
 
@@ -78,9 +88,12 @@ class Scheduler:
         self._dirty[key] = None
         self._wake.set()
 
-    def _retry_hopeless(self) -> None:
+    def _retry_hopeless(self, only_social: bool = False) -> None:
+        """Look again at pods that fitted nowhere; `only_social`: those whose place depends on other pods."""
         for key in list(self._hopeless):
-            self._mark(key)
+            pod = self.pods.objects.get(key)
+            if not only_social or (pod is not None and is_social(pod)):
+                self._mark(key)
 
     async def run(self) -> None:
         """Schedule until cancelled."""
@@ -106,10 +119,7 @@ class Scheduler:
         for pod in sorted(pending, key=_urgency):
             if not is_ours(pod) or key_of(pod) in self._assumed:
                 continue
-            try:
-                choice = choose_node(pod, self._all_rooms(), namespaces, self._turn)
-            except PodloomError as e:  # a selector or quantity that cannot be read: this pod's own fault
-                choice = Choice("", e.message)
+            choice = self._choose(pod, namespaces)
             self._turn += 1
             if choice.node:
                 self._assume(pod, choice.node)
@@ -118,6 +128,20 @@ class Scheduler:
             if time.monotonic() - started > _BREATH_S:
                 await asyncio.sleep(0)
                 started = time.monotonic()
+
+    def _choose(self, pod: Object, namespaces: Namespaces) -> Choice:
+        unbound = [c for c in claims_of(pod) if not self._is_bound(pod["metadata"]["namespace"], c)]
+        if unbound:
+            where = f"0/{len(self.nodes.objects)} nodes are available: "
+            return Choice("", where + "pod has unbound immediate PersistentVolumeClaims.")
+        try:
+            return choose_node(pod, self._all_rooms(), namespaces, self._turn)
+        except PodloomError as e:  # a selector or quantity that cannot be read: this pod's own fault
+            return Choice("", e.message)
+
+    def _is_bound(self, namespace: str, claim: str) -> bool:
+        found = self.claims.get(claim, namespace)
+        return found is not None and found.get("status", {}).get("phase") == "Bound"
 
     def _all_rooms(self) -> list[NodeRoom]:
         for (_, name), node in self.nodes.objects.items():

@@ -132,6 +132,17 @@ def host_ports(pod: Object) -> set[HostPort]:
     }
 
 
+def claims_of(pod: Object) -> list[str]:
+    """The persistent volume claims its volumes name."""
+    volumes = pod["spec"].get("volumes") or ()
+    return [v["persistentVolumeClaim"]["claimName"] for v in volumes if v.get("persistentVolumeClaim")]
+
+
+def is_social(pod: Object) -> bool:
+    """Whether its place depends on where other pods are."""
+    return has_affinity(pod) or bool(pod["spec"].get("topologySpreadConstraints"))
+
+
 def ports_clash(wanted: Iterable[HostPort], used: Iterable[HostPort]) -> bool:
     """Whether a wanted host port is taken; 0.0.0.0 meets every address."""
     used = list(used)
