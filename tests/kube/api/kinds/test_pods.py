@@ -326,3 +326,47 @@ def test_templates_may_mount_the_claims_of_a_stateful_set(world: Any) -> None:
     assert cause.reason == "FieldValueNotFound"
     body["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": {}}]
     assert isinstance(world.create(world.kind("statefulsets", "apps"), body), dict)
+
+
+def test_ephemeral_containers_are_only_added(world: Any) -> None:
+    """One may be added to a pod; the rest of the pod stays, and what was added may not change or go."""
+    kind = world.kind("pods")
+    old = world.create(kind, _pod())
+
+    def put(*containers: dict[str, Any], before: dict[str, Any]) -> Any:
+        body = copy.deepcopy(before)
+        body["spec"]["hostNetwork"] = True
+        body["spec"]["ephemeralContainers"] = [*containers]
+        return world.update(kind, body, before, subresource="ephemeralcontainers")
+
+    new = put({"name": "d", "image": "busybox:1", "targetContainerName": "m"}, before=old)
+    assert [c["name"] for c in new["spec"]["ephemeralContainers"]] == ["d"]
+    assert "hostNetwork" not in new["spec"]
+    assert new["metadata"]["generation"] == 2
+    (cause,) = put(before=new)
+    assert "may not be removed" in cause.message
+    (cause,) = put({**new["spec"]["ephemeralContainers"][0], "image": "x:2"}, before=new)
+    assert "may not be changed" in cause.message
+    (cause,) = put({"name": "m", "image": "x:1"}, before=old)
+    assert cause.reason == "FieldValueDuplicate"
+
+
+def test_resize_changes_resources_only(world: Any) -> None:
+    """pods/resize takes over resources of containers that are there, nothing else."""
+    kind = world.kind("pods")
+    old = world.create(kind, _pod())
+    body = copy.deepcopy(old)
+    body["spec"]["containers"][0] |= {"image": "other:1", "resources": {"limits": {"cpu": "1000m"}}}
+    new = world.update(kind, body, old, subresource="resize")
+    container = new["spec"]["containers"][0]
+    assert (container["image"], container["resources"]["limits"]) == ("i:1", {"cpu": "1"})
+
+
+@pytest.mark.parametrize("plural", ["deployments", "replicasets", "statefulsets"])
+def test_scale(world: Any, plural: str) -> None:
+    """The Scale of a workload has its replicas and its selector as text."""
+    kind = world.kind(plural, "apps")
+    obj = {"spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}}, "status": {"replicas": 1}}
+    assert kind.get_scale(obj) == {"spec": {"replicas": 2}, "status": {"replicas": 1, "selector": "a=b"}}
+    kind.set_scale(obj, 5)
+    assert obj["spec"]["replicas"] == 5

@@ -42,6 +42,8 @@ def _reference(obj: Object, _: str) -> str:
 
 
 class AutoscalerKind(BuiltIn):
+    """A HorizontalPodAutoscaler as stored (autoscaling/v2)."""
+
     has_status = True
     initial_status: ClassVar[Object | None] = {"desiredReplicas": 0, "currentMetrics": None}
     printed: ClassVar[Sequence[tuple[Column, Any]]] = (

@@ -139,6 +139,8 @@ def _flag(value: Any) -> str:
 
 
 class CronJobKind(BuiltIn):
+    """A schedule for jobs (batch/v1)."""
+
     has_status = True
     generation = True
     initial_status: ClassVar[Object | None] = {}

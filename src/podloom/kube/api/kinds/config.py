@@ -42,6 +42,8 @@ def _frozen(report: Report, obj: Object, old: Object, *fields: str) -> None:
 
 
 class ConfigMapKind(BuiltIn):
+    """Text and bytes by key, at most 1 MiB, immutable when it says so."""
+
     printed = (
         (
             text("Data", "configmap-v1.data"),
@@ -65,6 +67,8 @@ class ConfigMapKind(BuiltIn):
 
 
 class SecretKind(BuiltIn):
+    """Bytes by key, with a type that may demand keys; stringData is folded into data."""
+
     printed = (
         (text("Type", "secret-v1.type"), lambda obj, _: obj.get("type", "")),
         (text("Data", "secret-v1.data"), lambda obj, _: len(obj.get("data") or {})),

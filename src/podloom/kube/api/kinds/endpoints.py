@@ -34,6 +34,8 @@ def _endpoints(obj: Object, _: str) -> str:
 
 
 class EndpointsKind(BuiltIn):
+    """The addresses behind a Service, all in one object."""
+
     create_on_update = True
     printed = ((text("Endpoints", "endpoints-v1.subsets"), _endpoints),)
 
@@ -86,6 +88,8 @@ def _slice_endpoints(obj: Object, _: str) -> str:
 
 
 class EndpointSliceKind(BuiltIn):
+    """Some of the addresses behind a Service, of one family."""
+
     printed = (
         (text("AddressType", "endpointslice-discovery-v1.addressType"), lambda o, _: o.get("addressType", "")),
         (text("Ports", "endpointslice-discovery-v1.ports"), _slice_ports),

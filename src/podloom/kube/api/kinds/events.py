@@ -50,6 +50,8 @@ def _source(event: Object) -> str:
 
 
 class EventKind(BuiltIn):
+    """An event in its stored form (core v1)."""
+
     field_labels = (
         *(f"involvedObject.{field}" for field in _INVOLVED),
         "reason",

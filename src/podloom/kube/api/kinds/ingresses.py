@@ -116,6 +116,8 @@ def _parameters(obj: Object, _: str) -> str:
 
 
 class IngressClassKind(BuiltIn):
+    """Which controller serves ingresses of a class."""
+
     generation = True
     printed = (
         (
@@ -130,6 +132,8 @@ class IngressClassKind(BuiltIn):
 
 
 class ServiceCIDRKind(BuiltIn):
+    """The ranges services get addresses from, as objects; the server's settings decide."""
+
     has_status = True
     printed = (
         (text("CIDRs", "servicecidrspec-networking-v1.cidrs"), lambda o, _: ",".join(_spec(o).get("cidrs") or [])),
@@ -150,6 +154,8 @@ class ServiceCIDRKind(BuiltIn):
 
 
 class IPAddressKind(BuiltIn):
+    """The address of a Service, as an object; written with the Service."""
+
     name_rule = "custom"
     shows_age = False
     printed = ((text("ParentRef", "ipaddressspec-networking-v1.parentRef"), lambda o, _: parent(o)),)

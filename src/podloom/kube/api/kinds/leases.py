@@ -10,6 +10,8 @@ from podloom.kube.api.kinds.show import text
 
 
 class LeaseKind(BuiltIn):
+    """A lease and its bounds (coordination.k8s.io/v1)."""
+
     create_on_update = True
     unconditional_update = False
     printed = (

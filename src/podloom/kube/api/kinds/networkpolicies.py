@@ -62,6 +62,8 @@ def _check_block(report: Report, where: str, block: Object) -> None:
 
 
 class NetworkPolicyKind(BuiltIn):
+    """Selectors, peers, ports and policy types (networking.k8s.io/v1)."""
+
     generation = True
     printed = (
         (text("Pod-Selector", "networkpolicyspec-networking-v1.podSelector"), lambda o, _: selector(_selector(o))),

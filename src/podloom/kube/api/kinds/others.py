@@ -36,6 +36,8 @@ class StatedAndCounted(Stated):
 
 
 class PodDisruptionBudgetKind(StatedAndCounted):
+    """How many pods of a set may be away at once (policy/v1); read by evictions."""
+
     unconditional_update = False
     initial_status: ClassVar[Object | None] = {
         "disruptionsAllowed": 0,
@@ -72,6 +74,8 @@ def _or_na(value: Any) -> str:
 
 
 class PriorityClassKind(BuiltIn):
+    """A name for a number that never changes (scheduling.k8s.io/v1)."""
+
     printed = (
         (number("Value", "priorityclass-scheduling-v1.value"), lambda o, _: o.get("value", 0)),
         (
@@ -124,6 +128,8 @@ def _phase(obj: Object, _: str) -> str:
 
 
 class PersistentVolumeKind(Stated):
+    """A piece of storage; no controller binds it here."""
+
     returns_deleted = True
     initial_status: ClassVar[Object | None] = {"phase": "Pending"}
     printed = (
@@ -228,6 +234,8 @@ class PersistentVolumeClaimKind(Stated):
 
 
 class StorageClassKind(BuiltIn):
+    """How claims are to be filled (storage.k8s.io/v1)."""
+
     returns_deleted = True
     printed = (
         (text("Provisioner", "storageclass-storage-v1.provisioner"), lambda o, _: o.get("provisioner", "")),
@@ -256,6 +264,8 @@ class StorageClassKind(BuiltIn):
 
 
 class APIServiceKind(Stated):
+    """Group versions and who answers them; all are answered by this server."""
+
     name_rule = "path"  # the core group's is called `v1.`
     unconditional_update = False
     generation = False
@@ -280,6 +290,8 @@ class APIServiceKind(Stated):
 
 
 class RuntimeClassKind(BuiltIn):
+    """A handler of the container runtime (node.k8s.io/v1)."""
+
     printed = ((text("Handler", "runtimeclass-node-v1.handler"), lambda o, _: o.get("handler", "")),)
 
     def check(self, report: Report, obj: Object, old: Object | None, ctx: Context) -> None:
@@ -288,6 +300,8 @@ class RuntimeClassKind(BuiltIn):
 
 
 class CertificateSigningRequestKind(Stated):
+    """A request for a certificate, asked in the name of who creates it."""
+
     field_labels = ("spec.signerName",)
     printed = (
         (
@@ -329,6 +343,8 @@ def _approval(obj: Object) -> str:
 
 
 class WebhookKind(Counted):
+    """Webhook configurations: stored, not called."""
+
     unconditional_update = False
     printed = (
         (
@@ -339,6 +355,8 @@ class WebhookKind(Counted):
 
 
 class FlowSchemaKind(StatedAndCounted):
+    """Flow control: stored, without effect here."""
+
     printed = (
         (
             text("PriorityLevel", "flowschemaspec-flowcontrol-v1.priorityLevelConfiguration"),
@@ -356,6 +374,8 @@ class FlowSchemaKind(StatedAndCounted):
 
 
 class PriorityLevelKind(StatedAndCounted):
+    """Flow control: stored, without effect here."""
+
     printed = (
         (text("Type", "prioritylevelconfigurationspec-flowcontrol-v1.type"), lambda o, _: spec_of(o).get("type", "")),
         (

@@ -24,6 +24,8 @@ from podloom.kube.api.kinds.show import age_column, name_column, text
 
 
 class PodKind(BuiltIn):
+    """A pod: completed by admission, then fixed but for images, deadlines and tolerations."""
+
     returns_deleted = True
     field_labels = (
         "spec.nodeName",
@@ -145,6 +147,8 @@ class PodKind(BuiltIn):
 
 
 class PodTemplateKind(BuiltIn):
+    """A pod template by itself."""
+
     returns_deleted = True
     generation = True
 

@@ -171,6 +171,8 @@ class ResourceQuotaKind(BuiltIn):
 
 
 class LimitRangeKind(BuiltIn):
+    """Defaults and bounds of what pods ask for; applied by pod admission."""
+
     create_on_update = True
     printed = ()
 

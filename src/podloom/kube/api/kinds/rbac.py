@@ -40,6 +40,8 @@ def _check_rules(report: Report, rules: Sequence[Object] | None, *, namespaced: 
 
 
 class RoleKind(BuiltIn):
+    """Rules within a namespace."""
+
     name_rule = "path"
     create_on_update = True
     namespaced = True
@@ -58,6 +60,8 @@ class RoleKind(BuiltIn):
 
 
 class ClusterRoleKind(RoleKind):
+    """Rules for the whole cluster, or the sum of other roles."""
+
     namespaced = False
 
     def check(self, report: Report, obj: Object, old: Object | None, ctx: Context) -> None:
@@ -98,6 +102,8 @@ def _binding_columns(schema: str) -> tuple[tuple[Column, Any], ...]:
 
 
 class RoleBindingKind(BuiltIn):
+    """Subjects of a role, whose reference never changes."""
+
     name_rule = "path"
     create_on_update = True
     role_kinds: tuple[str, ...] = ("Role", "ClusterRole")
@@ -146,5 +152,7 @@ class RoleBindingKind(BuiltIn):
 
 
 class ClusterRoleBindingKind(RoleBindingKind):
+    """Subjects of a ClusterRole, for the whole cluster."""
+
     role_kinds = ("ClusterRole",)
     printed = _binding_columns("clusterrolebinding-rbac-v1")

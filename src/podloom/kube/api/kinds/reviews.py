@@ -79,6 +79,8 @@ def _decide(user: UserInfo, spec: Object, ctx: Context) -> Object:
 
 
 class SelfSubjectAccessReviewKind(Review):
+    """May the asker do this?"""
+
     def check_spec(self, report: Report, spec: Object, ctx: Context) -> None:
         _check_question(report, spec)
 
@@ -87,6 +89,8 @@ class SelfSubjectAccessReviewKind(Review):
 
 
 class SubjectAccessReviewKind(Review):
+    """May somebody do this?"""
+
     def check_spec(self, report: Report, spec: Object, ctx: Context) -> None:
         _check_question(report, spec)
         if not spec.get("user") and not spec.get("groups"):
@@ -99,6 +103,8 @@ class SubjectAccessReviewKind(Review):
 
 
 class LocalSubjectAccessReviewKind(SubjectAccessReviewKind):
+    """May somebody do this in the namespace of the request?"""
+
     def check_spec(self, report: Report, spec: Object, ctx: Context) -> None:
         super().check_spec(report, spec, ctx)
         asked = spec.get("resourceAttributes")
@@ -111,6 +117,8 @@ class LocalSubjectAccessReviewKind(SubjectAccessReviewKind):
 
 
 class SelfSubjectRulesReviewKind(Review):
+    """What may the asker do in a namespace?"""
+
     def create_virtual(self, obj: Object, ctx: Context) -> Object:
         """The answer does not repeat the question."""
         return {**super().create_virtual(obj, ctx), "spec": {}}
@@ -123,6 +131,8 @@ class SelfSubjectRulesReviewKind(Review):
 
 
 class SelfSubjectReviewKind(Review):
+    """Who is the asker?"""
+
     def create_virtual(self, obj: Object, ctx: Context) -> Object:
         answer = super().create_virtual(obj, ctx)
         answer.pop("spec", None)
@@ -134,6 +144,8 @@ class SelfSubjectReviewKind(Review):
 
 
 class TokenReviewKind(Review):
+    """Whose token is this?"""
+
     def answer(self, spec: Object, ctx: Context) -> Object:
         token = spec.get("token", "")
         if not token:

@@ -23,6 +23,8 @@ _BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
 class ServiceAccountKind(BuiltIn):
+    """An account, for which tokens are issued."""
+
     returns_deleted = True
 
     def post_subresource(self, body: Object, current: Object, ctx: Context) -> Answer:

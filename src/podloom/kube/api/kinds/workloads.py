@@ -115,6 +115,8 @@ def check_selector(report: Report, spec: Object, noun: str) -> None:
 
 
 class DeploymentKind(Workload):
+    """Replicas that roll from one template to the next."""
+
     printed = (
         (
             text("Ready", "Number of the pod with ready state"),
@@ -171,6 +173,8 @@ def check_rolling(report: Report, where: str, rolling: Object) -> None:
 
 
 class ReplicaSetKind(Workload):
+    """Replicas of one template."""
+
     initial_status: ClassVar[Object | None] = {"replicas": 0}
     printed = (
         (number("Desired", "replicasetspec-apps-v1.replicas"), lambda o, _: spec_of(o).get("replicas", 0)),
@@ -189,6 +193,8 @@ class ReplicaSetKind(Workload):
 
 
 class ReplicationControllerKind(Workload):
+    """The ReplicaSet of old: its selector is a plain map and may be left out."""
+
     initial_status: ClassVar[Object | None] = {"replicas": 0}
     selector_fixed = False
     field_labels = ("status.replicas",)
@@ -232,6 +238,8 @@ class ReplicationControllerKind(Workload):
 
 
 class DaemonSetKind(Workload):
+    """One pod for each node; counts changes of its template in an annotation."""
+
     noun = "daemonset"
     initial_status: ClassVar[Object | None] = {
         "currentNumberScheduled": 0,
@@ -296,6 +304,8 @@ class DaemonSetKind(Workload):
 
 
 class StatefulSetKind(Workload):
+    """Replicas with names and claims of their own."""
+
     noun = "statefulset"
     initial_status: ClassVar[Object | None] = {"replicas": 0, "availableReplicas": 0}
     printed = (
@@ -358,6 +368,8 @@ def _default_claim(claim: Object) -> None:
 
 
 class ControllerRevisionKind(BuiltIn):
+    """A template of the past; its data never changes."""
+
     printed: ClassVar[Sequence[tuple[Column, Cell]]] = (
         (text("Controller", "Controller of the object"), lambda o, _: _owner(o)),
         (text("Revision", "controllerrevision-apps-v1.revision"), lambda o, _: o.get("revision", 0)),
