@@ -30,12 +30,16 @@ PAUSE_S = 0.02
 
 
 @asynccontextmanager
-async def around(lab: LabFile, paths: LabPaths, cloud: CloudClient, parts: ClusterParts) -> AsyncIterator[Outside]:
-    """The cluster's surroundings while the body runs."""
+async def around(
+    lab: LabFile, paths: LabPaths, cloud: CloudClient, parts: ClusterParts, *, keep: bool = False
+) -> AsyncIterator[Outside]:
+    """The cluster's surroundings while the body runs; with `keep` the VNet's machine stays for the next run."""
     nic = parts.node_group.within(NETWORK_INTERFACES, f"{parts.name}-connectivity-nic")
     ipconfig = {"subnet": {"id": str(parts.nodes[0].subnet)}, "primary": True}
     properties = {"ipConfigurations": [{"name": "ipconfig1", "properties": ipconfig}]}
-    made = await cloud.put(str(nic), {"location": parts.location, "properties": properties}, wait=True)
+    made = await cloud.find(str(nic))
+    if made is None or made["properties"]["provisioningState"] != "Succeeded":
+        made = await cloud.put(str(nic), {"location": parts.location, "properties": properties}, wait=True)
     netns = vm_netns(lab.tag, str(nic))
     while netns not in list_netns(netns):
         await asyncio.sleep(PAUSE_S)
@@ -56,8 +60,9 @@ async def around(lab: LabFile, paths: LabPaths, cloud: CloudClient, parts: Clust
         )
         yield Outside(hosts, (PUBLIC_PREFIX,), INTERNET_NAME, INTERNET_HOST)
     finally:
-        await stop(pid)
-        await cloud.delete(str(nic), wait=True)
+        if not keep:
+            await stop(pid)
+            await cloud.delete(str(nic), wait=True)
 
 
 def _runner(netns: str) -> Run:

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 @click.command()
 @name_option("--name", "-n", help="Name of the managed cluster.")
 @group_option()
-@click.option("--keep", is_flag=True, help="Leave the probe pods for the next run.")
+@click.option("--keep", is_flag=True, help="Leave what the probes need for the next run.")
 @prints(lambda result: result["matrix"], default="table")
 def connectivity(name: str, resource_group: str, keep: bool) -> Json:
     """Try every path of a cluster with real connections.
@@ -66,7 +66,7 @@ def _probe(name: str, group: str, keep: bool) -> Sequence[Any]:
             config.write_bytes(base64.b64decode(answer["kubeconfigs"][0]["value"]))
             async with (
                 KubeClient.from_kubeconfig(config) as kube,
-                around(read_lab(where), where, cloud, plan_cluster(cluster)) as outside,
+                around(read_lab(where), where, cloud, plan_cluster(cluster), keep=keep) as outside,
             ):
                 return await check(kube, outside, StepsOf(shown), keep=keep)
 
