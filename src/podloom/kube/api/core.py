@@ -87,6 +87,9 @@ class Api:
     powers: Powers | None = None
     guard: Callable[[ResourceType, Object, Context], None] = lambda _type, _obj, _ctx: None  # may raise 403
 
+    # Encoded watch events that many watchers of one collection are about to send, oldest first.
+    lines: dict[tuple[int, str, str], bytes] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
         self.reader = HeadReader(self.state)
 

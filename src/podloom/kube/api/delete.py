@@ -6,6 +6,7 @@ repeated deletes may only shorten the wait (Kubernetes "Garbage Collection", "Fi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -185,10 +186,9 @@ async def delete_collection(api: Api, request: Request) -> Reply:
     if listed.limit:
         records = records[: listed.limit]
     revision = api.state.revision
-    for record in records:
-        newest = api.state.head.get(record.key)
-        if newest is not None:
-            await delete_record(api, request.served, newest, options, ctx)
+    newest = [found for r in records if (found := api.state.head.get(r.key)) is not None]
+    deletions = [delete_record(api, request.served, r, options, ctx) for r in newest]
+    await asyncio.gather(*deletions)  # decided one after another, committed together
     body = render_list(
         request.served, records, ListMeta(revision), request.format, request.query.get("includeObject", "")
     )

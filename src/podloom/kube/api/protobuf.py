@@ -23,7 +23,18 @@ from podloom.kube.api.contract import Object
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 # Members that Go embeds: their fields appear one level higher in JSON.
-_INLINE = ("volumeSource", "persistentVolumeSource", "handler", "ephemeralContainerCommon", "localObjectReference")
+_INLINE = (
+    "volumeSource",
+    "persistentVolumeSource",
+    "handler",
+    "ephemeralContainerCommon",
+    "localObjectReference",
+    "ingressRuleValue",
+    "ruleWithOperations",
+    "rule",
+)
+# Fields that are spelled otherwise in JSON.
+_SPELLED = {"uID": "uid", "aPIGroup": "apiGroup", "Webhooks": "webhooks", "Expression": "expression", "Name": "name"}
 _META = "apis.meta.v1."
 
 
@@ -139,7 +150,7 @@ def _message(name: str, data: memoryview) -> Object:
         known = fields.get(str(number))
         if known is None:
             continue
-        field, kind = known
+        field, kind = _SPELLED.get(known[0], known[0]), known[1]
         if kind.endswith("[]"):
             found.setdefault(field, []).append(_value(kind[:-2], raw))
         elif kind.endswith("{}"):

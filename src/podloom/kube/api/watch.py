@@ -26,12 +26,13 @@ from podloom.kube.api.read import scope, selectors
 from podloom.kube.api.registry import Served
 from podloom.kube.api.selectors import FieldSelector, LabelSelector
 from podloom.kube.api.state import Event, Record
+from podloom.model.errors import Bug
 
 QUEUE_EVENTS_MAX = 20_000
+LINES_MAX = 512
 BOOKMARK_S = 60.0
 TIMEOUT_S_MIN = 1800
 _LAST_BOOKMARKS_S = (2.0, 1.0)  # before the end
-
 
 @dataclass
 class _Filter:
@@ -174,11 +175,27 @@ class Watcher:
 
     def _event(self, event: Event) -> bytes:
         before, after = self._filter.passes(event.before), self._filter.passes(event.after)
-        if after and event.after is not None:
-            return self._object("MODIFIED" if before else "ADDED", event.after)
-        if before and event.before is not None:
-            return self._object("DELETED", self._at(event.before, event.rv))
-        return b""
+        if not before and not after:
+            return b""
+        type_ = ("MODIFIED" if before else "ADDED") if after else "DELETED"
+        if self._request.format.transform:
+            return self._object(type_, self._shown(event, type_))
+        lines = self._api.lines
+        key = (event.rv, type_, self._served.type.group_version)
+        line = lines.get(key)
+        if line is None:
+            line = lines[key] = self._object(type_, self._shown(event, type_))
+            if len(lines) > LINES_MAX:
+                del lines[next(iter(lines))]
+        return line
+
+    def _shown(self, event: Event, type_: str) -> Record:
+        """The record an event shows: a deletion shows the last one, at the deletion's revision."""
+        if type_ != "DELETED" and event.after is not None:
+            return event.after
+        if event.before is None:
+            raise Bug(f"watch event {event.rv}", "a removal of nothing")
+        return self._at(event.before, event.rv)
 
     def _at(self, record: Record, rv: int) -> Record:
         """The record with another resourceVersion: how an object looks in its DELETED event."""

@@ -1,0 +1,32 @@
+"""The recorded answers of a real API server, replayed; see replay.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import replay
+
+MATCHED_PERCENT_MIN = 85
+
+
+@pytest.mark.timeout(600)
+def test_recordings_match() -> None:
+    """At least 85% of all recorded answers are given again; patches and errors nearly all."""
+    folder = replay.recordings()
+    if not folder.is_dir():
+        pytest.skip(f"recordings of a real API server are missing: {folder}")
+    reports = replay.play_all(list(replay.FILES), folder)
+    shown = {name: f"{r.matched}/{len(r.outcomes)}" for name, r in reports.items()}
+    total = sum(len(r.outcomes) for r in reports.values())
+    matched = sum(r.matched for r in reports.values())
+    print(shown)
+    assert total == 713
+    assert 100 * matched / total >= MATCHED_PERCENT_MIN, shown
+    for name, percent in (("errors.json", 95), ("patch.json", 95), ("crd.json", 90), ("services.json", 90)):
+        report = reports[name]
+        assert 100 * report.matched / len(report.outcomes) >= percent, (name, shown[name])
