@@ -26,12 +26,16 @@ class Quiet:
     errors_only: bool = False
 
 
-def warn(text: str) -> None:
-    """A warning on standard error, unless --only-show-errors was given."""
+def tell(text: str, colour: str | None = None) -> None:
+    """A line on standard error, unless --only-show-errors was given."""
     quiet = click.get_current_context().meta.get("podloom.quiet", Quiet())
     if not quiet.errors_only:
-        line = f"WARNING: {text}"
-        click.echo(click.style(line, fg="yellow") if sys.stderr.isatty() else line, err=True)
+        click.echo(click.style(text, fg=colour) if colour and sys.stderr.isatty() else text, err=True)
+
+
+def warn(text: str) -> None:
+    """A warning, likewise."""
+    tell(f"WARNING: {text}", "yellow")
 
 
 def prints(table: Transformer | None = None, *, default: str = "json") -> Callable[[F], F]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from podloom.cli.options import prints, warn
+from podloom.cli.options import prints, tell
 from podloom.cli.parameters import group_option, name_option
 from podloom.cli.session import Lab, with_cloud
 from podloom.model.arm import MANAGED_CLUSTERS
@@ -44,7 +44,7 @@ def get_credentials(
         return
     target = Path(path or default_path()).expanduser()
     current = merge_into(target, text, overwrite=overwrite_existing, context=context)
-    warn(f'Merged "{current}" as current context in {target}')
+    tell(f'Merged "{current}" as current context in {target}')
 
 
 def default_path() -> str:
