@@ -325,6 +325,15 @@ def test_tables(schemas: Schemas) -> None:
     assert kind.cells({"metadata": {"name": "w"}}, NOW) == ["w", None, None, None]
 
 
+def test_stored_objects_gain_new_defaults(schemas: Schemas, widget: CustomKind) -> None:
+    """A default added later shows on read, the stored object is not touched; nothing to add is no copy."""
+    stored: Object = {"metadata": {"name": "w"}, "spec": {"size": 1}}
+    read = widget.from_storage(stored)
+    assert read["spec"] == {"size": 1, "color": "red", "nested": {"mode": "auto"}}
+    assert stored["spec"] == {"size": 1}
+    assert widget.from_storage(read) is read
+
+
 def test_ages() -> None:
     """kubectl's two-part durations."""
     assert [human_duration(s) for s in (5, 119, 200, 60 * 60, 9000, 100000, 300000, 86400 * 800)] == [

@@ -17,11 +17,12 @@ from typing import Any
 import orjson
 
 from podloom.kube.api.contract import Cause, Column, Context, Kind, Object, ResourceType, StatusError, Subresource
+from podloom.kube.api.schema.clone import clone
 from podloom.kube.api.schema.jsonpath import find, simple
 from podloom.kube.api.schema.nodes import Node
 from podloom.kube.api.schema.registry import META, builtin
 from podloom.kube.api.schema.rules import Rules
-from podloom.kube.api.schema.structural import Schema, apply_defaults, normalise, prune, to_node
+from podloom.kube.api.schema.structural import Schema, apply_defaults, lacks_default, normalise, prune, to_node
 from podloom.kube.api.schema.validation import BLOCKING, MISSING, NOT_CHECKED, invalid, validate, validate_lists
 
 CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
@@ -82,6 +83,14 @@ class CustomKind(Kind):
 
     def default(self, obj: Object, ctx: Context) -> None:
         apply_defaults(self.schema, obj)
+
+    def from_storage(self, obj: Object) -> Object:
+        """obj with defaults the definition has gained since it was stored."""
+        if not lacks_default(self.schema, obj):
+            return obj
+        obj = clone(obj)
+        apply_defaults(self.schema, obj)
+        return obj
 
     def prepare_create(self, obj: Object, ctx: Context) -> None:
         if self.has_status:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import re
 from typing import Any
 
 from podloom.kube.api.schema.nodes import SCALARS, Field, Node
+from podloom.kube.api.schema.quantity import canonical
 
-_QUANTITY = re.compile(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$")
 _RFC3339 = re.compile(
     r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?"
     r"(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$"
 )
+_TIME = re.compile(r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ$")
+_MICRO_TIME = re.compile(_TIME.pattern.replace("Z$", r"\.\d{6}Z$"))
 _QUANTITY_MESSAGE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _BOUNDS = {"int32": 2**31, "int64": 2**63}
 
@@ -141,25 +144,33 @@ def _base64(value: str) -> str:
 
 
 def _quantity(value: Any) -> Any:
-    if type(value) in (int, float):
-        return _number(value)
-    if type(value) is str and _QUANTITY.match(value):
-        return value
+    try:
+        if type(value) is str:
+            return canonical(value.strip())
+        if type(value) in (int, float):
+            return canonical(repr(value))
+    except ValueError:
+        pass
     raise DecodeError(_QUANTITY_MESSAGE)
-
-
-def _number(value: int | float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _time(node: Node, value: Any, owner: str, go_path: str) -> Any:
     if type(value) is not str:
         raise _mismatch(value, Node("string", "string"), owner, go_path)
-    if _RFC3339.match(value):
+    if (_MICRO_TIME if node.micro else _TIME).match(value):
         return value
+    if _RFC3339.match(value):
+        return _in_utc(value, node.micro)
     layout = "2006-01-02T15:04:05.000000Z07:00" if node.micro else "2006-01-02T15:04:05Z07:00"
     rest, element = _time_mismatch(value)
     raise DecodeError(f'parsing time "{value}" as "{layout}": cannot parse "{rest}" as "{element}"')
+
+
+def _in_utc(value: str, micro: bool) -> str:
+    """A time as Go writes it back: UTC, whole seconds or microseconds."""
+    text = re.sub(r"(\.\d{6})\d+", r"\1", value.replace("Z", "+00:00"))
+    found = datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
 
 def _time_mismatch(value: str) -> tuple[str, str]:

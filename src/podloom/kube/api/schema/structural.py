@@ -151,3 +151,20 @@ def apply_defaults(schema: Schema, value: Any) -> None:
                 if inner is None and "default" in items and not items.get("nullable"):
                     value[index] = clone(items["default"])
                 apply_defaults(items, value[index])
+
+
+def lacks_default(schema: Schema, value: Any) -> bool:
+    """Whether `apply_defaults` would change value (a definition may gain defaults after objects were stored)."""
+    if isinstance(value, dict):
+        for key, part in (schema.get("properties") or {}).items():
+            if key not in value:
+                if "default" in part:
+                    return True
+            elif lacks_default(part, value[key]):
+                return True
+        additional = schema.get("additionalProperties")
+        if isinstance(additional, dict):
+            return any(lacks_default(additional, inner) for inner in value.values())
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return any(lacks_default(schema["items"], inner) for inner in value)
+    return False
