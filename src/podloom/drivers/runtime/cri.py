@@ -82,7 +82,11 @@ class CriClient:
     def connect(cls, path: str) -> CriClient:
         """Unavailable when nothing listens there, Unsupported when its executable carries no CRI v1."""
         executable = server_executable(path)
-        return cls(path, Messages(executable, _RUNTIME, _EVENTS, _EXIT))
+        try:
+            messages = Messages(executable, _RUNTIME, _EVENTS, _EXIT)
+        except OSError as e:  # it ended between the connection and the look at its file
+            raise Unavailable(f"read the messages of {executable}", str(e)) from e
+        return cls(path, messages)
 
     async def close(self) -> None:
         await self._channel.close()
