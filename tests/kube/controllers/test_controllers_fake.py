@@ -26,6 +26,7 @@ from podloom.model.kube import (
     PERSISTENTVOLUMECLAIMS,
     PODS,
     REPLICASETS,
+    SECRETS,
     SERVICES,
     STATEFULSETS,
     Object,
@@ -309,3 +310,16 @@ async def test_pods_that_wait_for_others(kube: FakeKube) -> None:
             return str(kube.peek(PODS, name, "default")["spec"].get("nodeName", ""))
 
         await until(lambda: bound("near") and bound("near") == bound("base") and bound("claims"))
+
+
+async def test_an_unserved_owner_kind_deletes_nothing(kube: FakeKube) -> None:
+    """While an owner's kind is not served (a server that starts), its dependents stay; an absent owner's go."""
+    lost = {"apiVersion": "x.io/v1", "kind": "Thing", "name": "t", "uid": "u1"}
+    gone = {"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "u2"}
+    for name, ref in (("kept", lost), ("dropped", gone)):
+        meta = {"name": name, "namespace": "default", "ownerReferences": [ref]}
+        kube.put(SECRETS, {"metadata": meta})
+    async with running(controllers(kube)):
+        await until(lambda: kube.peek(SECRETS, "dropped", "default") is None)
+        await asyncio.sleep(0.1)
+        assert kube.peek(SECRETS, "kept", "default")

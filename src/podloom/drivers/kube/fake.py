@@ -242,7 +242,8 @@ class FakeKube:
     def _existing(self, res: Resource, name: str, namespace: str) -> Object:
         obj = self._of(res).get((namespace if res.namespaced else "", name))
         if obj is None:
-            raise KubeError(404, "NotFound", f'{res.group_resource} "{name}" not found')
+            details = {"name": name, "kind": res.plural}
+            raise KubeError(404, "NotFound", f'{res.group_resource} "{name}" not found', details)
         return obj
 
     def _refuse_terminating(self, namespace: str, res: Resource) -> None:

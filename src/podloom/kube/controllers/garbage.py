@@ -199,9 +199,9 @@ class GarbageCollector:
         try:
             owner = await self.cluster.client.get(res, ref["name"], namespace if res.namespaced else "")
         except KubeError as e:
-            if e.not_found:
+            if e.not_found and e.details.get("name") == ref["name"]:
                 return None
-            raise
+            raise  # another 404 means the kind is not served just now: that says nothing about the owner
         return owner if owner["metadata"]["uid"] == ref["uid"] else None
 
     async def _leave(self, res: Resource, obj: Object) -> None:
