@@ -68,10 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line and exit: 0 well, 1 the user's mistake or a failure, 2 a malformed line, 3 not found."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        podloom.main(arguments, prog_name="podloom", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as end:
-        code = end.exit_code
+        ended = podloom.main(arguments, prog_name="podloom", standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0  # click returns what Context.exit was given
     except click.Abort:
         click.echo("ERROR: stopped by the user.", err=True)
         code = 1

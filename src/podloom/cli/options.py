@@ -38,6 +38,9 @@ def warn(text: str) -> None:
     tell(f"WARNING: {text}", "yellow")
 
 
+EXIT_CODE = "podloom.exit-code"  # a context's meta: what to end with after printing
+
+
 def prints(table: Transformer | None = None, *, default: str = "json") -> Callable[[F], F]:
     """Give a command --output, --query, --only-show-errors, --verbose and --debug, and print what it returns.
 
@@ -56,6 +59,8 @@ def prints(table: Transformer | None = None, *, default: str = "json") -> Callab
             result = command(*args, **kwargs)
             if result is not None:
                 write(result, form, query, table)
+            if code := context.meta.get(EXIT_CODE):
+                context.exit(code)
 
         for option in (*reversed(_GLOBAL), _output_option(default)):
             run = option(run)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from podloom.cli.operations import quiet
-from podloom.cli.options import prints
+from podloom.cli.options import EXIT_CODE, prints
 from podloom.cli.parameters import group_option, name_option
 from podloom.cli.progress import StepsOf, progress
 from podloom.cli.session import Lab, with_cloud
@@ -39,7 +39,7 @@ def connectivity(name: str, resource_group: str, keep: bool) -> Json:
         probe = outcome.probe
         click.echo(f"DIFFERS: {probe.source} -> {probe.to} ({probe.column}): {outcome.problem}", err=True)
     if wrong:
-        click.get_current_context().call_on_close(_fail)
+        click.get_current_context().meta[EXIT_CODE] = 1
     return {
         "matrix": table(matrix(outcomes)),
         "ok": not wrong,
@@ -76,7 +76,3 @@ def _probe(name: str, group: str, keep: bool) -> Sequence[Any]:
 def _difference(outcome: Any) -> Json:
     probe = outcome.probe
     return {"from": probe.source, "to": probe.to, "column": probe.column, "problem": outcome.problem}
-
-
-def _fail() -> None:
-    raise click.exceptions.Exit(1)
