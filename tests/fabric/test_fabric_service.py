@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from podloom.drivers.arm.client import Change
+from podloom.drivers.arm.api import Change
 from podloom.drivers.kernel import FakeKernel, FaultyKernel, Kernel
 from podloom.fabric.outbound import OutboundStore
 from podloom.fabric.service import Fabric

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from podloom.drivers.arm.client import Change
+from podloom.drivers.arm.api import Change
 from podloom.drivers.kernel.api import Kernel
 from podloom.drivers.kernel.monitor import Monitors, ours
 from podloom.fabric.dns import DnsServers
@@ -79,7 +79,7 @@ class Fabric:
         self._dns = DnsServers()
         self.loop = Loop("fabric", self.once, pace_s=pace_s)
         devices = {names.VM_INTERFACE, names.UPLINK, names.shell_link(settings.tag)}
-        self._monitors = Monitors(self.loop.mark, ours(kernel.tag, devices))
+        self._monitors = Monitors(self.loop.mark, ours(kernel.tag, devices), own_nft=False)
 
     async def run(self) -> None:
         """Follow the cloud and the kernel; leaves the world as it is when cancelled."""
@@ -160,7 +160,7 @@ class Fabric:
         view = read_view(documents.values())
         outbound = self._assign(view)
         plan = plan_fabric(self._settings, view, outbound)
-        self._namespaces = {str(row.key[0]) for row in plan.rows if row.kind is Kind.NETNS}
+        self._namespaces = {str(row.key[0]) for row in plan.rows if row.kind in (Kind.NETNS, Kind.ADDRESS)}
         if self._watch_kernel:
             self._monitors.watch(self._namespaces)
         report = await self._in_thread(reconcile, plan.rows, kernel_targets(self._kernel))

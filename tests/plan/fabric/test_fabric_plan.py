@@ -157,3 +157,17 @@ def test_a_network_knows_its_own_machines_only() -> None:
     assert "a1-vm" not in two
     assert one["api.example.test"] == two["api.example.test"] == ("198.51.100.1",)
     assert one["echo.podloom.test"] == ("203.0.113.80",)
+
+
+def test_claims_of_one_thing_are_the_second_ones_problem() -> None:
+    """Two NICs of one address, or one pod range on two nodes, disturb only the later one."""
+    documents = [
+        *arm.two_overlays(),
+        arm.nic("twin", "v1", "aks", "10.224.0.4"),
+        arm.route("db", "twice", "192.168.0.0/24", "10.224.0.6"),
+        arm.route("da", "six", "192.168.3.0/24", "fd00::4"),
+    ]
+    found = plan(documents)
+    assert set(found.problems) == {name.lower() for name in (arm.nic_id("twin"), *map(arm.domain_id, ("da", "db")))}
+    kernel = FakeKernel(fabric_tag(SETTINGS.tag))
+    assert reconcile(found.rows, kernel_targets(kernel)).ok

@@ -121,12 +121,16 @@ class Monitor:
 
 
 class Monitors:
-    """One Monitor per namespace of a changing set; a namespace made anew under its name gets a new one."""
+    """One Monitor per namespace of a changing set; a namespace made anew under its name gets a new one.
 
-    def __init__(self, on_dirty: Callable[[], None], interesting: Filter | None = None, *, nft: bool = True) -> None:
+    nftables of the process's own namespace ("") are others' and not watched unless `own_nft`."""
+
+    def __init__(
+        self, on_dirty: Callable[[], None], interesting: Filter | None = None, *, own_nft: bool = True
+    ) -> None:
         self._on_dirty = on_dirty
         self._interesting = interesting
-        self._nft = nft
+        self._own_nft = own_nft
         self._open: dict[str, Monitor] = {}
 
     def watch(self, namespaces: Collection[str]) -> bool:
@@ -141,7 +145,7 @@ class Monitors:
                 continue
             changed = True
             with contextlib.suppress(PodloomError, OSError):
-                self._open[netns] = Monitor(netns, self._on_dirty, self._interesting, nft=self._nft)
+                self._open[netns] = Monitor(netns, self._on_dirty, self._interesting, nft=bool(netns) or self._own_nft)
         return changed
 
     def close(self) -> None:

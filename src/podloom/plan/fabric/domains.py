@@ -68,6 +68,8 @@ def memberships(
                 problems[domain.id] = _bad_hop(domain, prefix, hop, "no network interface of the network has it")
             elif owners.setdefault(nic.id, domain.id) != domain.id:
                 problems[domain.id] = _bad_hop(domain, prefix, hop, f"it belongs to {owners[nic.id]}")
+            elif (":" in prefix) != (":" in hop):
+                problems[domain.id] = _bad_hop(domain, prefix, hop, "they are of different families")
             elif ":" not in prefix:
                 ranges.append((nic, prefix))
         found.append(Membership(domain, numbers[domain.id], tuple(ranges)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from podloom.model.errors import PodloomError, Rejected
-from podloom.model.rows import FABRIC_PROTOCOL, Kind, Row, Tag
+from podloom.model.rows import FABRIC_PROTOCOL, Kind, Row, RowId, Tag
 from podloom.plan.fabric import names
 from podloom.plan.fabric.domains import memberships, plan_domain, plan_refusals
 from podloom.plan.fabric.filters import TABLE, plan_filters
@@ -51,7 +51,20 @@ def plan_fabric(settings: FabricSettings, view: View, outbound: Mapping[str, str
             problems[domain.id] = Rejected(
                 f"route {domain.id}", f"there is no virtual network {domain.vnet}", "create it first", target=domain.id
             )
-    return FabricPlan(tuple(rows), problems)
+    return FabricPlan(tuple(_first_come(rows, problems)), problems)
+
+
+def _first_come(rows: Iterable[Row], problems: dict[str, PodloomError]) -> list[Row]:
+    """Rows of which no two claim one key with different values; who comes second has a problem, and only that row
+    is missing (two NICs with one address, one pod range routed to two nodes)."""
+    kept: dict[RowId, Row] = {}
+    for row in rows:
+        first = kept.setdefault(row.id, row)
+        if first.value != row.value:
+            problems[row.owner] = Rejected(
+                f"realise {row} for {row.owner}", f"{first.owner} has it", "remove one of them", target=row.owner
+            )
+    return list(kept.values())
 
 
 def _network(
