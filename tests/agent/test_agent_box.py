@@ -54,6 +54,8 @@ def test_packets(box: Box) -> None:
     box.sh("ip addr add 192.168.9.9/32 dev lo", netns="one")
     spoofed = box.sh(f"curl -s -m1 --interface 192.168.9.9 http://{two}/", netns="one", check=False)
     assert spoofed == "", "a source that is not routed to the pod is dropped"
+    unused = box.sh("curl -sS -m3 http://192.168.1.77/ 2>&1", netns="one", check=False)
+    assert "curl: (7)" in unused, "an address that no pod holds is refused at once, not sent in a circle"
 
 
 DAMAGE = {
@@ -66,6 +68,7 @@ DAMAGE = {
     "pod's address": "ip -n one addr flush dev eth0",
     "pod's neighbour": "ip -n one neigh flush all nud permanent",
     "pod's interface down": "ip -n one link set eth0 down",
+    "range's fallback route": "ip route del unreachable 192.168.1.0/24",
     "forwarding": "sysctl -qw net.ipv4.ip_forward=0",
     "node table": "nft delete table inet podloom",
     "masquerade rule": "nft flush chain inet podloom leave",
@@ -88,6 +91,7 @@ def test_drift_is_repaired_within_two_seconds(box: Box) -> None:
             seen_as(box, "one", f"http://{two}/") == address
             and seen_as(box, "one", f"http://{OUTSIDE}/") == "10.224.0.4"
             and box.sh("nft list table inet podloom", check=False) == expected
+            and "unreachable 192.168.1.0/24" in box.sh("ip route")
             and box.sh("cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
             and box.sh(f"cat /proc/sys/net/ipv4/conf/{names['host']}/proxy_arp", check=False).strip() == "1"
             and "PERMANENT" in box.sh("ip neigh show 169.254.1.1", netns="one")

@@ -48,8 +48,8 @@ def box(tmp_path: Path) -> Iterator[Box]:
         made.close()
 
 
-def service(name: str, vip: str, backends: list[str], **spec: object) -> tuple[dict, dict]:
-    port = {"name": "http", "port": 80, "protocol": "TCP"}
+def service(name: str, vip: str, backends: list[str], target: int = 80, **spec: object) -> tuple[dict, dict]:
+    port = {"name": "http", "port": target, "protocol": "TCP"}
     return (
         {
             "metadata": {"name": name, "namespace": "d"},
@@ -129,16 +129,18 @@ def test_a_change_of_one_service_keeps_connections_of_others(box: Box) -> None:
     """Services come and go while a connection to another one goes on, also when the table's body changes."""
     addresses = serve(box, "one", "two")
     web = service("web", "10.0.0.10", [addresses["one"]])
-    apply(box, web)
+    streams = service("streams", "10.0.0.11", [addresses["one"]], 7)
+    apply(box, web, streams)
     box.start(str(native_path("echo")), "--echo", "7", "--name", "stream", netns="one")
-    stream = box.command("busybox", "nc", addresses["one"], "7", netns="two")
+    wait_for(lambda: ":7 " in box.sh("ss -Hlnt", netns="one"), 5)
+    stream = box.command("busybox", "nc", "10.0.0.11", "8000", netns="two")
 
     with subprocess.Popen(stream, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdin and client.stdout
         client.stdin.write(b"a")
         client.stdin.flush()
         assert client.stdout.read(1) == b"a"
-        apply(box, web, service("other", "10.0.0.20", [f"192.168.1.{n}" for n in range(100, 140)]))
+        apply(box, web, streams, service("other", "10.0.0.20", [f"192.168.1.{n}" for n in range(100, 140)]))
         client.stdin.write(b"b")
         client.stdin.flush()
         assert client.stdout.read(1) == b"b"

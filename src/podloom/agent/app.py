@@ -35,9 +35,9 @@ from podloom.drivers.kube import KubeClient
 from podloom.drivers.store.lease import LeaseStore
 from podloom.model.cni import IPAddress
 from podloom.model.errors import PodloomError
-from podloom.model.rows import Row, sysctl_row
+from podloom.model.rows import Row
 from podloom.native import native_path
-from podloom.plan.nodetable import OWNER, NodeFacts, plan_kept_table, plan_node_table
+from podloom.plan.nodetable import OWNER, NodeFacts, plan_kept_table, plan_node_basics, plan_node_table
 from podloom.reconcile.runner import Loop
 from podloom.render.relay import Frame
 
@@ -45,7 +45,6 @@ log = structlog.get_logger()
 _SPOOL_S = 1.0
 _DEFAULT_MTU = 1500
 _BOOT = "boot"
-SETTINGS = (sysctl_row("", "ipv4/ip_forward", 1, OWNER),)
 
 
 class Agent:
@@ -68,6 +67,7 @@ class Agent:
         self.spool = Spool(settings.spool, self.verbs)
         self.server = PluginServer(settings.socket, self.verbs)
         self.drift = Drift(self.pods, self.dataplane, self.table.mark, sweep_s=settings.resync_s)
+        self.pods.node_rows = self._node_rows
         self.pods.attached, self.pods.detached = self.drift.attached, self.drift.detached
         self.status = Status(self._gauges, lambda: list(self.verbs.counts.items()), self.trouble)
         self.verbs.histogram = self.status.seconds
@@ -130,7 +130,7 @@ class Agent:
             netns_exists=netns_exists,
             empty_netns=empty_netns,
         )
-        work: list[Coroutine[Any, Any, Any]] = [self.table.run(), self.drift.run(), self._watch_settings()]
+        work: list[Coroutine[Any, Any, Any]] = [self.table.run(), self.drift.run(), self._watch_node()]
         work.append(_every(_SPOOL_S, self.spool.drain))
         work.append(_every(settings.collect_s, collector.run_once))
         if client is not None:
@@ -162,7 +162,7 @@ class Agent:
         self._read_primary()
         if self.primary is None or self.inputs.network is None:
             return True
-        report = self.dataplane.apply_settings(SETTINGS, OWNER)
+        report = self.dataplane.apply_node(self._node_rows(), OWNER)
         errors = list(report.errors.values())
         report = await self.dataplane.apply_table(await self._table_rows())
         errors += report.errors.values()
@@ -177,11 +177,17 @@ class Agent:
             log.info("conflist.written", folder=str(self.settings.conflist_dir))
         return True
 
-    async def _table_rows(self) -> tuple[Row, ...]:
+    def _facts(self) -> NodeFacts:
         network = self.inputs.network
         assert network is not None
         untranslated = self.inputs.masquerade().untranslated(network.pod_cidrs)
-        facts = NodeFacts(network.ranges, untranslated, self._addresses())
+        return NodeFacts(network.ranges, untranslated, self._addresses())
+
+    def _node_rows(self) -> tuple[Row, ...]:
+        return plan_node_basics(self._facts()) if self.inputs.network is not None else ()
+
+    async def _table_rows(self) -> tuple[Row, ...]:
+        facts = self._facts()
         if self.inputs.services_known():
             return plan_node_table(facts, self.inputs.view())
         return plan_kept_table(facts, await self.dataplane.table_elements())
@@ -207,12 +213,12 @@ class Agent:
             )
             self.primary = primary
 
-    async def _watch_settings(self) -> None:
-        """Settings make no events: look at the node's own ones every second."""
+    async def _watch_node(self) -> None:
+        """Settings make no events: look at the node's own ones (and routes) every second."""
         while True:
             await asyncio.sleep(1.0)
             with suppress(PodloomError):
-                if self.inputs.network is not None and self.dataplane.wrong_settings(SETTINGS):
+                if self.dataplane.node_differs(self._node_rows(), OWNER):
                     self.table.mark()
 
     def _gauges(self) -> dict[str, float]:

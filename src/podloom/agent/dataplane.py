@@ -40,6 +40,7 @@ class Dataplane:
         self._pods = kernel()
         self._pod_targets = _targets(self._pods, _POD_KINDS)
         self._setting_targets: list[Target] = [RowTarget(self._pods, Kind.SYSCTL)]
+        self._node_targets = _targets(self._pods, (Kind.SYSCTL, Kind.ROUTE))
         self._removals = kernel()
         self._removal_targets = _targets(self._removals, _HOST_KINDS)
         self._tables = kernel()
@@ -73,9 +74,13 @@ class Dataplane:
         diff = difference(rows, self._setting_targets)
         return [change.row for change in diff.upserts]
 
-    def apply_settings(self, rows: Iterable[Row], owner: str) -> Report:
-        """Make settings so; the report carries failures."""
-        return reconcile(rows, self._setting_targets, owner)
+    def apply_node(self, rows: Iterable[Row], owner: str) -> Report:
+        """Make the node's own settings and routes so; the report carries failures."""
+        return reconcile(rows, self._node_targets, owner)
+
+    def node_differs(self, rows: Iterable[Row], owner: str) -> bool:
+        """Whether any of the node's own settings and routes is not so."""
+        return not difference(rows, self._node_targets, owner).empty
 
     async def remove(self, rows: Iterable[Row]) -> None:
         """Remove rows of this namespace; returns when they are gone, raises when they cannot be removed.

@@ -58,6 +58,7 @@ class Pods:
         self._now = now
         self._turns: dict[str, _Turn] = defaultdict(_Turn)
         self._rows: dict[Attachment, tuple[Lease, int, tuple[Row, ...]]] = {}
+        self.node_rows: Callable[[], Iterable[Row]] = tuple
         self.attached: Callable[[Lease], None] = lambda lease: None
         self.detached: Callable[[Lease], None] = lambda lease: None
 
@@ -152,8 +153,9 @@ class Pods:
         return report.changed > 0
 
     def prune(self) -> int:
-        """Remove links and routes with our tag that no lease wants; returns how many."""
+        """Remove links and routes with our tag that neither a lease nor the node wants; returns how many."""
         wanted = {row.id for lease in self.book.leases.values() for row in self.rows(lease)}
+        wanted |= {row.id for row in self.node_rows()}
         found = self._dataplane.host_rows()
         strays = [row_id for row_id in found if row_id not in wanted]
         if not strays:

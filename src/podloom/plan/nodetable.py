@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from podloom.model.cni import IPAddress
 from podloom.model.nnc import Network
-from podloom.model.rows import Kind, Row, RowId, nft_element_row, nft_table_row
+from podloom.model.rows import Kind, Row, RowId, nft_element_row, nft_table_row, route_row, sysctl_row
 from podloom.plan.endpoint import HOST_PREFIX
 from podloom.plan.services import SLOTS, ServiceView, frontend_elements, local_backends, pick_chains
 
@@ -49,6 +49,19 @@ def plan_node_table(facts: NodeFacts, view: ServiceView) -> tuple[Row, ...]:
     for address in local_backends(view.frontends, facts.ranges):
         rows.append(_element(f"hairpin{address.version}", f"{address} . {address}"))
     return tuple(rows)
+
+
+def plan_node_basics(facts: NodeFacts) -> tuple[Row, ...]:
+    """Forwarding on, and addresses of the node's ranges that no pod holds are unreachable.
+
+    Without the latter a packet for a pod that is gone follows the default route out and comes back, until its TTL ends.
+    """
+    forwarding = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
+    versions = sorted({network.version for network in facts.ranges})
+    return (
+        *(sysctl_row("", forwarding[version], 1, OWNER) for version in versions),
+        *(route_row("", str(network), type="unreachable", owner=OWNER) for network in facts.ranges),
+    )
 
 
 def plan_kept_table(facts: NodeFacts, found: Mapping[RowId, str]) -> tuple[Row, ...]:
