@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from podloom.drivers.kernel.netns import clear_leftovers
 from podloom.drivers.kernel.real import RealKernel
+from podloom.plan.fabric.names import netns_prefix
 from podloom.plan.fabric.plan import fabric_tag
 from podloom.reconcile import kernel_targets, reconcile
 
@@ -13,3 +15,4 @@ def teardown(tag: str) -> None:
     Processes in a VM's namespace keep it alive without a name and without network: end them first. Raises the
     first failure."""
     reconcile([], kernel_targets(RealKernel(fabric_tag(tag)))).check()
+    clear_leftovers(netns_prefix(tag))

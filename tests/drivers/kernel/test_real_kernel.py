@@ -24,7 +24,7 @@ from podloom.drivers.kernel import (
     write_sysctl,
 )
 from podloom.drivers.kernel.monitor import Monitor, Monitors, ours
-from podloom.drivers.kernel.netns import netns_inode
+from podloom.drivers.kernel.netns import NETNS_DIR, clear_leftovers, netns_inode
 from podloom.model.errors import Rejected, Stale
 from podloom.model.rows import Kind, RouteValue, Tag, Veth
 
@@ -54,6 +54,19 @@ def test_ip_netns_sees_ours(netns: str) -> None:
     """A namespace is made where and as iproute2 makes it, with its loopback up."""
     assert netns in subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
     assert "LOOPBACK,UP" in ip(netns, "link", "show", "lo")
+
+
+def test_what_a_killed_creation_left_is_cleared(netns: str) -> None:
+    """A file without a namespace is no namespace, is taken over by the next creation, and can be cleared."""
+    leftover = Path(NETNS_DIR) / f"{netns}-half"
+    leftover.touch()
+    assert leftover.name not in list_netns(netns)
+    clear_leftovers(netns)
+    assert not leftover.exists()
+    assert netns in list_netns(netns)
+    leftover.touch()
+    create_netns(leftover.name)
+    assert leftover.name in list_netns(netns)
 
 
 def test_a_thread_returns_to_its_namespace(netns: str) -> None:

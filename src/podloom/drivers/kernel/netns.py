@@ -134,6 +134,16 @@ def delete_netns(name: str) -> None:
         Path(path).unlink(missing_ok=True)
 
 
+def clear_leftovers(prefix: str) -> None:
+    """Remove files of this prefix that a killed `create_netns` left without a namespace."""
+    if not prefix or not Path(NETNS_DIR).is_dir():
+        return
+    with _locked_dir():
+        for path in Path(NETNS_DIR).iterdir():
+            if path.name.startswith(prefix) and not _is_nsfs(str(path)):
+                path.unlink(missing_ok=True)
+
+
 @contextmanager
 def _locked_dir() -> Iterator[int]:
     """/run/netns as iproute2 makes it (a shared mount of itself), locked against others doing the same."""
