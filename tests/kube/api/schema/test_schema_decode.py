@@ -182,6 +182,17 @@ def test_yaml_is_yaml_1_1_as_go_reads_it() -> None:
         load_yaml(b"a: [b\n")
 
 
+def test_hostile_bodies_are_refused_cheaply() -> None:
+    """Deep nesting and alias bombs end in an error, not in a crash or gigabytes."""
+    with pytest.raises(SyntaxError_):
+        load_json(b"[" * 200_000)
+    bomb = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    for level in range(1, 9):
+        bomb += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n".encode()
+    with pytest.raises(SyntaxError_, match="excessive aliasing"):
+        load_yaml(bomb)
+
+
 def test_unrecognised_bodies(schemas: Schemas) -> None:
     """What the message shows of the body: nothing, text, or hex."""
     for body, text in (

@@ -18,7 +18,7 @@ from podloom.kube.api.schema.quantity import canonical
     ("text", "wanted"),
     [
         ("0.1", "100m"), ("1000m", "1"), ("1024Mi", "1Gi"), ("1000Mi", "1000Mi"), ("1.5Gi", "1536Mi"), ("0", "0"),
-        ("1e3", "1e3"), ("1500", "1500"), ("1000", "1k"), ("0.5Ki", "512"), ("100m", "100m"), 
+        ("1e3", "1e3"), ("1500", "1500"), ("1000", "1k"), ("0.5Ki", "512"), ("100m", "100m"),
         ("1.2345678901", "1234567891n"),
         ("-1000", "-1k"), ("1Ki", "1Ki"), ("2048", "2048"), ("0.000001", "1u"), ("12E", "12E"),
     ],
@@ -44,7 +44,7 @@ def test_canonical_keeps_the_amount_and_is_a_fixed_point(number: Decimal, suffix
 
 @pytest.mark.parametrize("text", ["", "abc", "1.2.3", "1KI", "e3", "--1"])
 def test_texts_that_are_no_quantities(text: str) -> None:
-    with pytest.raises(ValueError, match="^"):
+    with pytest.raises(ValueError, match=r"^"):
         canonical(text)
 
 

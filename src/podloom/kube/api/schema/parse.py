@@ -16,6 +16,7 @@ import yaml
 _LITERALS = (b"true", b"false", b"null")
 _NUMBER = re.compile(rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_MAX_NODES = 400_000
 _SPACE = re.compile(rb"[ \t\r\n]*")
 
 
@@ -36,7 +37,9 @@ def load_json(body: bytes) -> tuple[Any, list[str]]:
         return json.loads(body, object_pairs_hook=_strict_pairs, parse_constant=_no_constant), []
     except _Found:
         return json.loads(body), _duplicates(body)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise SyntaxError_("exceeded max depth") from error
+    except ValueError as error:
         raise SyntaxError_(go_json_error(body)) from error
 
 
@@ -243,10 +246,28 @@ def load_yaml(body: bytes) -> tuple[Any, str]:
         raise SyntaxError_(_go_yaml_error(error)) from error
     except yaml.YAMLError as error:
         raise SyntaxError_(f"yaml: {error}") from error
+    except RecursionError as error:
+        raise SyntaxError_("yaml: exceeded max depth") from error
     finally:
         loader.dispose()
+    if b"*" in body and _nodes(value) > _MAX_NODES:
+        raise SyntaxError_("yaml: document contains excessive aliasing")
     lines = "\n".join(f'  line {line}: key "{key}" already set in map' for line, key in loader.doubled)
     return value, f"yaml: unmarshal errors:\n{lines}" if lines else ""
+
+
+def _nodes(value: Any) -> int:
+    """How many values there are once aliases are written out; counting stops past the limit."""
+    count = 0
+    left = [value]
+    while left and count <= _MAX_NODES:
+        part = left.pop()
+        count += 1
+        if isinstance(part, dict):
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+    return count
 
 
 def _go_yaml_error(error: yaml.MarkedYAMLError) -> str:
