@@ -63,6 +63,7 @@ class Agent:
         )
         self.inputs = Inputs(settings.node_name, self.book, self._inputs_changed)
         self.table_ready = False
+        self._why = ""
         self.verbs = _Timed(self.pods, trouble=self.trouble, before_add=self._before_add)
         self.spool = Spool(settings.spool, self.verbs)
         self.server = PluginServer(settings.socket, self.verbs)
@@ -77,7 +78,7 @@ class Agent:
         """Why pods cannot be added, or ""."""
         if self.primary is None:
             return "the node has no primary interface yet"
-        return self.inputs.trouble() or ("" if self.table_ready else "the node's nftables table is not in place yet")
+        return self.inputs.trouble() or ("" if self.table_ready else f"the node table is not in place{self._why}")
 
     async def run(self) -> None:
         """Serve until a signal; requests in work are ended first."""
@@ -161,7 +162,7 @@ class Agent:
         """Node settings and the table, then the configuration list when the node can serve."""
         self._read_primary()
         if self.primary is None or self.inputs.network is None:
-            return True
+            return self.primary is not None
         report = self.dataplane.apply_node(self._node_rows(), OWNER)
         errors = list(report.errors.values())
         report = await self.dataplane.apply_table(await self._table_rows())
@@ -171,6 +172,7 @@ class Agent:
         for error in errors[:3]:
             log.warning("table.failed", error=error.message)
         if errors:
+            self._why = f": {errors[0].message}"
             return False
         self.table_ready = True
         if not self.trouble() and install_conflist(self.settings.conflist_dir, portmap=self._portmap):
