@@ -249,6 +249,12 @@ def test_the_shell_is_a_host_on_the_internet() -> None:
     assert http("", "203.0.113.1") == SETTINGS.shell
 
 
+def test_the_lab_opens_no_connection_to_the_shell() -> None:
+    """A machine of the lab is refused at the user's own services; the user's connections get their answers."""
+    with answering("", SETTINGS.shell) as port:
+        assert ask(vm("a1"), SETTINGS.shell, port) in ("ECONNREFUSED", "EHOSTUNREACH")
+
+
 def test_the_gateway_reaches_machines() -> None:
     """From the router's namespace a machine is reached, and sees its subnet's gateway (API server to kubelet)."""
     with answering(vm("b1")) as port:

@@ -14,11 +14,10 @@ from collections.abc import Iterable
 from podloom.model.rows import Row, nft_element_row, nft_table_row
 from podloom.plan.fabric import names
 from podloom.plan.fabric.domains import Membership
-from podloom.plan.fabric.settings import FabricSettings
+from podloom.plan.fabric.settings import NFT_FAMILY, NFT_TABLE, FabricSettings
 from podloom.plan.fabric.view import Nic, VNet
 from podloom.render import nft
 
-FAMILY, TABLE = "inet", "fabric"  # not the name of the agent's table: a VM's own tables are none of ours
 SPOOFED, INBOUND = "spoofed", "inbound"
 
 
@@ -65,10 +64,10 @@ def plan_filters(
 ) -> list[Row]:
     """The network's table and its elements, each owned by the NIC or domain it is there for."""
     netns = names.router_netns(settings.tag, vnet.id)
-    rows = [nft_table_row(netns, FAMILY, TABLE, table_body(outbound), vnet.id)]
+    rows = [nft_table_row(netns, NFT_FAMILY, NFT_TABLE, table_body(outbound), vnet.id)]
 
     def element(container: str, key: str, owner: str, data: str = "") -> None:
-        rows.append(nft_element_row(netns, FAMILY, TABLE, container, key, data, owner))
+        rows.append(nft_element_row(netns, NFT_FAMILY, NFT_TABLE, container, key, data, owner))
 
     for nic in nics:
         for address in nic.addresses:

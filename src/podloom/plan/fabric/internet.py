@@ -2,17 +2,19 @@
 
 It routes only public addresses: there is no default route, so a private destination that leaks out of a virtual
 network is refused here. The user's shell hangs on it by one veth whose routes cover the lab's public prefixes and
-nothing else of the user's machine.
+nothing else of the user's machine; it opens connections into the lab, and machines and pods of the lab open none
+to it, for the user's services are not theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from podloom.model.rows import Row, address_row, netns_row, route_row, sysctl_row, veth_row
+from podloom.model.rows import Row, address_row, netns_row, nft_table_row, route_row, sysctl_row, veth_row
 from podloom.plan.fabric import names
-from podloom.plan.fabric.settings import MTU, FabricSettings
+from podloom.plan.fabric.settings import MTU, NFT_FAMILY, NFT_TABLE, FabricSettings
 from podloom.plan.fabric.view import PublicAddress
+from podloom.render import nft
 
 OWNER = "internet"
 ROUTER_SETTINGS = {
@@ -53,4 +55,7 @@ def _shell(settings: FabricSettings, netns: str) -> list[Row]:
         route_row("", prefix, dev=far, via=settings.router, src=settings.shell, onlink=True, owner=owner)
         for prefix in settings.public_prefixes
     ]
+    inward = [f'oifname "{near}" ct state != {{ established, related }} counter reject']
+    body = nft.base_chain("forward", "forward", "filter", 0, inward)
+    rows.append(nft_table_row(netns, NFT_FAMILY, NFT_TABLE, body, owner))
     return rows

@@ -9,10 +9,10 @@ from podloom.model.errors import PodloomError, Rejected
 from podloom.model.rows import FABRIC_PROTOCOL, Kind, Row, RowId, Tag
 from podloom.plan.fabric import names
 from podloom.plan.fabric.domains import memberships, plan_domain, plan_refusals
-from podloom.plan.fabric.filters import TABLE, plan_filters
+from podloom.plan.fabric.filters import plan_filters
 from podloom.plan.fabric.internet import plan_internet
 from podloom.plan.fabric.router import plan_nic, plan_router
-from podloom.plan.fabric.settings import FabricSettings
+from podloom.plan.fabric.settings import NFT_TABLE, FabricSettings
 from podloom.plan.fabric.view import Nic, View, VNet
 
 
@@ -30,7 +30,7 @@ def fabric_tag(tag: str) -> Tag:
         protocol=FABRIC_PROTOCOL,
         link_prefixes=names.LINK_PREFIXES,
         netns_prefix=names.netns_prefix(tag),
-        nft_prefix=TABLE,
+        nft_prefix=NFT_TABLE,
         guarded=frozenset({""}),
     )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 WIRE_SERVER = "168.63.129.16"
 """Azure's DNS and wire server, present in every virtual network (azure-behaviour.md, section 2)."""
 MTU = 1500
+NFT_FAMILY, NFT_TABLE = "inet", "fabric"
+"""Not the name of the agent's table: a VM's own tables are none of ours."""
 UNROUTED = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 """Ranges that a virtual network refuses unless they are its own (Azure's default route "None")."""
 
