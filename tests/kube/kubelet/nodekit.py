@@ -109,7 +109,7 @@ class NodeKit:
         self.config = folder / "admin.conf"
         self.extra: list[str] = []
 
-    def up(self) -> None:
+    def up(self, *, api: bool = True) -> None:
         subprocess.run(["ip", "netns", "add", self.host.netns], check=True)
         for words in ("link set lo up", f"address add {NODE_IP}/32 dev lo"):
             subprocess.run(["ip", "-n", self.host.netns, *words.split()], check=True)
@@ -121,6 +121,8 @@ class NodeKit:
         self.start_containerd()
         self.load(pause_archive())
         self.load(busybox_archive())
+        if not api:
+            return
         self._credentials()
         self.start_api()
 

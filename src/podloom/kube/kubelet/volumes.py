@@ -7,7 +7,6 @@ users see are symlinks through it (Kubernetes atomic writer). Secrets and tokens
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -157,12 +156,10 @@ def sub_path(volume: Path, relative: str) -> Path:
     """A path inside the volume, made when missing; Rejected when it (or a symlink in it) leads out."""
     if relative.startswith("/") or ".." in Path(relative).parts:
         raise Rejected("mount a subPath", f"{relative!r} must stay inside the volume")
-    path = volume / relative
-    if not path.exists():
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True)
-        path.chmod(volume.stat().st_mode & 0o7777)
-    real = path.resolve()
+    real = (volume / relative).resolve()
     if not real.is_relative_to(volume.resolve()):
         raise Rejected("mount a subPath", f"{relative!r} leads out of the volume")
+    if not real.exists():
+        real.mkdir(parents=True, exist_ok=True)
+        real.chmod(volume.stat().st_mode & 0o7777)
     return real
