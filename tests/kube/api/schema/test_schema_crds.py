@@ -430,6 +430,20 @@ def test_unbounded_loops_cost_too_much() -> None:
     assert list(check_rules(schema(maxItems=10), "s")) == []
 
 
+def test_rules_that_cannot_work_where_they_are() -> None:
+    """oldSelf inside a list that is not a map, a fieldPath to nowhere, an unknown reason."""
+    items = {"type": "string", "maxLength": 5, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}
+    schema: Object = {
+        "type": "object",
+        "properties": {"l": {"type": "array", "maxItems": 3, "items": items}},
+        "x-kubernetes-validations": [{"rule": "true", "fieldPath": ".nope", "reason": "Because"}],
+    }
+    found = "\n".join(texts(list(check_rules(schema, "s"))))
+    assert "oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[l]" in found
+    assert 's.x-kubernetes-validations[0].fieldPath: Invalid value: ".nope"' in found
+    assert 's.x-kubernetes-validations[0].reason: Unsupported value: "Because"' in found
+
+
 def test_syntax_the_library_lacks_is_accepted_with_a_warning(schemas: Schemas) -> None:
     """Optional selection is newer CEL: the definition is served, the rule not enforced, and the user told."""
     definition = crd({**SPEC, "x-kubernetes-validations": [{"rule": "self.?max.orValue(1) > 0"}]})

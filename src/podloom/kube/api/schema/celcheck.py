@@ -9,8 +9,9 @@ told statically is an error only when the rule runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -31,6 +32,7 @@ from podloom.kube.api.schema.rules import RULES, program, unreadable
 from podloom.kube.api.schema.structural import Schema
 
 _TOTAL = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+_REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _SHARE = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
 
 
@@ -48,7 +50,7 @@ class _Budget:
 def check_rules(schema: Schema, path: str) -> Iterable[Cause]:
     """What is wrong with the rules of a whole schema: compilation, cost of each, cost of all."""
     budget = _Budget()
-    yield from _walk(schema, path, 1, True, budget)
+    yield from _walk(schema, _Place(path, 1, True, ""), budget)
     if budget.total > CRD_LIMIT:
         for _, where in sorted(budget.dear, reverse=True)[:4]:
             yield Cause("FieldValueForbidden", f"Forbidden: {_SHARE}", where)
@@ -67,22 +69,68 @@ def unenforced(schema: Schema, path: str) -> Iterable[str]:
             yield from unenforced(schema[key], f"{path}.{key}")
 
 
-def _walk(schema: Schema, path: str, copies: float, root: bool, budget: _Budget) -> Iterable[Cause]:
+@dataclass(frozen=True)
+class _Place:
+    """Where a schema is: its path, how many of its values there can be, and the list that hides their past, if any."""
+
+    path: str
+    copies: float
+    root: bool
+    uncorrelatable: str
+
+
+def _walk(schema: Schema, place: _Place, budget: _Budget) -> Iterable[Cause]:
     rules = schema.get(RULES) or ()
-    if rules:
-        own = type_of_schema(schema, root)
-        for index, rule in enumerate(rules):
-            yield from _check(rule, own, f"{path}.{RULES}[{index}]", copies, budget)
+    own = type_of_schema(schema, place.root)
+    for index, rule in enumerate(rules):
+        where = f"{place.path}.{RULES}[{index}]"
+        yield from _check(rule, own, where, place, budget)
+        yield from _check_words(rule, schema, where)
     for name, part in (schema.get("properties") or {}).items():
-        yield from _walk(part, f"{path}.properties[{name}]", copies, False, budget)
+        inner = replace(place, path=f"{place.path}.properties[{name}]", root=False)
+        yield from _walk(part, inner, budget)
     for key in ("items", "additionalProperties"):
-        inner = schema.get(key)
-        if isinstance(inner, dict):
-            many = times(copies, type_of_schema(schema, False).size)
-            yield from _walk(inner, f"{path}.{key}", many, False, budget)
+        inside = schema.get(key)
+        if isinstance(inside, dict):
+            hidden = place.uncorrelatable
+            if key == "items" and schema.get("x-kubernetes-list-type") != "map":
+                hidden = hidden or place.path
+            below = _Place(f"{place.path}.{key}", times(place.copies, own.size), False, hidden)
+            yield from _walk(inside, below, budget)
 
 
-def _check(rule: dict[str, Any], own: Type, where: str, copies: float, budget: _Budget) -> Iterable[Cause]:
+def _check_words(rule: dict[str, Any], schema: Schema, where: str) -> Iterable[Cause]:
+    """The parts of a rule that are no expressions."""
+    reason, path = rule.get("reason"), rule.get("fieldPath", "")
+    if reason is not None and reason not in _REASONS:
+        allowed = ", ".join(f'"{name}"' for name in _REASONS)
+        text = f'Unsupported value: "{reason}": supported values: {allowed}'
+        yield Cause("FieldValueNotSupported", text, f"{where}.reason")
+    if rule.get("message") and not rule["message"].strip():
+        text = "Invalid value: message must be non-empty if specified"
+        yield Cause("FieldValueInvalid", text, f"{where}.message")
+    if path and not _leads_somewhere(schema, path):
+        shown = orjson.dumps(path).decode()
+        text = f"Invalid value: {shown}: fieldPath must be a valid path: does not refer to a valid field"
+        yield Cause("FieldValueInvalid", text, f"{where}.fieldPath")
+
+
+def _leads_somewhere(schema: Schema, path: str) -> bool:
+    """Whether a fieldPath (.a.b or ['a'], no indexes) names a property below the schema."""
+    for match in re.finditer(r"\.([^.\[\]]+)|\['([^']*)'\]|(.)", path):
+        name = match[1] or match[2]
+        if name is None:
+            return False
+        properties = schema.get("properties") or {}
+        additional = schema.get("additionalProperties")
+        inner = properties.get(name, additional if isinstance(additional, dict) else None)
+        if inner is None:
+            return False
+        schema = inner
+    return True
+
+
+def _check(rule: dict[str, Any], own: Type, where: str, place: _Place, budget: _Budget) -> Iterable[Cause]:
     text = rule.get("rule", "")
     if not text.strip():
         yield Cause("FieldValueRequired", "Required value: rule is not specified", f"{where}.rule")
@@ -91,19 +139,26 @@ def _check(rule: dict[str, Any], own: Type, where: str, copies: float, budget: _
     mistake, cost = _compile(text, variables, "bool", "compilation failed: ", "cel expression must evaluate to a bool")
     if mistake:
         yield Cause("FieldValueInvalid", f"Invalid value: {rule_text(rule)}: {mistake}", f"{where}.rule")
-    elif cost:
-        yield from _afford("estimated rule cost", times(cost, copies), f"{where}.rule", budget)
+    else:
+        yield from _afford("estimated rule cost", times(cost, place.copies), f"{where}.rule", budget)
+        if place.uncorrelatable and not unreadable(text) and "oldSelf" in program(text).variables():
+            why = "oldSelf cannot be used on the uncorrelatable portion of the schema within "
+            shown = orjson.dumps(text).decode()
+            yield Cause("FieldValueInvalid", f"Invalid value: {shown}: {why}{place.uncorrelatable}", f"{where}.rule")
+    yield from _check_message(rule, variables, where, budget)
+
+
+def _check_message(rule: dict[str, Any], variables: dict[str, Type], where: str, budget: _Budget) -> Iterable[Cause]:
     expression = rule.get("messageExpression", "")
-    if expression.strip():
-        mistake, cost = _compile(
-            expression, variables, "string", "messageExpression compilation failed: ",
-            "messageExpression must evaluate to a string",
-        )  # fmt: skip
-        if mistake:
-            text = f"Invalid value: {rule_text(rule)}: {mistake}"
-            yield Cause("FieldValueInvalid", text, f"{where}.messageExpression")
-        else:
-            yield from _afford("estimated messageExpression cost", cost, f"{where}.messageExpression", budget)
+    if not expression.strip():
+        return
+    prefix, other = "messageExpression compilation failed: ", "messageExpression must evaluate to a string"
+    mistake, cost = _compile(expression, variables, "string", prefix, other)
+    if mistake:
+        text = f"Invalid value: {rule_text(rule)}: {mistake}"
+        yield Cause("FieldValueInvalid", text, f"{where}.messageExpression")
+    else:
+        yield from _afford("estimated messageExpression cost", cost, f"{where}.messageExpression", budget)
 
 
 def _afford(name: str, cost: float, where: str, budget: _Budget) -> Iterable[Cause]:

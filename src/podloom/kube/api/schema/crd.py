@@ -95,6 +95,8 @@ class CrdKind(Kind):
 
 
 def _warn(crd: Object, ctx: Context) -> None:
+    if (crd["spec"].get("conversion") or {}).get("strategy") == "Webhook":
+        ctx.warnings.append("spec.conversion.strategy: Webhook is not called here; versions differ by apiVersion only")
     for index, version in enumerate(crd["spec"].get("versions") or ()):
         schema = (version.get("schema") or {}).get("openAPIV3Schema")
         if schema:

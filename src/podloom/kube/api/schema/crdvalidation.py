@@ -265,11 +265,24 @@ def _schema(version: Object, path: str, index: int) -> Iterable[Cause]:
         yield required(f"spec.versions[{index}].schema.openAPIV3Schema")
         return
     where = f"{path}.openAPIV3Schema"
-    structural = list(_structural(schema, where, "root"))
+    structural = [*_structural(schema, where, "root"), *_metadata(schema, where)]
     yield from _defaults(schema, where)
     yield from structural
     if not structural:
         yield from check_rules(schema, where)
+
+
+def _metadata(schema: Schema, path: str) -> Iterable[Cause]:
+    """The root's metadata may only be restricted by name and generateName."""
+    meta = (schema.get("properties") or {}).get("metadata") or {}
+    extra = set(meta) - {"type", "properties", "description"}
+    extra |= set(meta.get("properties") or {}) - {"name", "generateName"}
+        "name",
+        "generateName",
+    }
+    if extra:
+        text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        yield forbidden(f"{path}.properties[metadata]", text)
 
 
 def _children(schema: Schema, path: str) -> Iterable[tuple[Schema, str, str]]:

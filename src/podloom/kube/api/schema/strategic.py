@@ -161,34 +161,52 @@ def _key_of(element: dict[str, Any], key: str) -> Any:
 
 
 def _merge_items(item: Node, merged: list[Any], patch: list[Any], key: str) -> list[Any]:
+    places: dict[Any, int] = {}
+    for index, entry in enumerate(merged):
+        places.setdefault(_hashable(entry.get(key)), index)
     for element in patch:
-        wanted = _key_of(element, key)
-        for index, entry in enumerate(merged):
-            if entry.get(key) == wanted:
-                merged[index] = _merge_map(item, entry, element)
-                break
-        else:
+        wanted = _hashable(_key_of(element, key))
+        at = places.get(wanted)
+        if at is None:
+            places[wanted] = len(merged)
             merged.append(_without_directives(element))
+        else:
+            merged[at] = _merge_map(item, merged[at], element)
     return merged
+
+
+def _hashable(value: Any) -> Any:
+    return repr(value) if isinstance(value, (dict, list)) else value
 
 
 def _ordered(items: list[Any], patch_order: list[Any], server_order: list[Any], key: str) -> list[Any]:
     """Items of the patch in its order, the server's others where they stood relative to them."""
 
-    def place(value: Any, order: list[Any]) -> int:
-        wanted = value.get(key) if key else value
-        for index, entry in enumerate(order):
-            if (entry.get(key) if key else entry) == wanted:
-                return index
-        return -1
+    def identity(value: Any) -> Any:
+        return _hashable(value.get(key) if key else value)
 
-    patched = sorted((i for i in items if place(i, patch_order) >= 0), key=lambda i: place(i, patch_order))
-    server = sorted((i for i in items if place(i, patch_order) < 0), key=lambda i: place(i, server_order))
+    def places(order: list[Any]) -> dict[Any, int]:
+        out: dict[Any, int] = {}
+        for index, entry in enumerate(order):
+            out.setdefault(identity(entry), index)
+        return out
+
+    in_patch, in_server = places(patch_order), places(server_order)
+    patched = [i for i in items if identity(i) in in_patch]
+    patched.sort(key=lambda i: in_patch[identity(i)])
+    server = [i for i in items if identity(i) not in in_patch]
+    server.sort(key=lambda i: in_server.get(identity(i), -1))
     out: list[Any] = []
-    while patched and server:
-        left, right = place(server[0], server_order), place(patched[0], server_order)
-        out.append(server.pop(0) if left >= 0 and right >= 0 and left < right else patched.pop(0))
-    return out + server + patched
+    left = right = 0
+    while left < len(server) and right < len(patched):
+        a, b = in_server.get(identity(server[left]), -1), in_server.get(identity(patched[right]), -1)
+        if 0 <= a < b:
+            out.append(server[left])
+            left += 1
+        else:
+            out.append(patched[right])
+            right += 1
+    return out + server[left:] + patched[right:]
 
 
 def _set_element_order(node: Node, original: dict[str, Any], patch: dict[str, Any]) -> None:
