@@ -277,9 +277,6 @@ def _metadata(schema: Schema, path: str) -> Iterable[Cause]:
     meta = (schema.get("properties") or {}).get("metadata") or {}
     extra = set(meta) - {"type", "properties", "description"}
     extra |= set(meta.get("properties") or {}) - {"name", "generateName"}
-        "name",
-        "generateName",
-    }
     if extra:
         text = "must not specify anything other than name and generateName, but metadata is implicitly specified"
         yield forbidden(f"{path}.properties[metadata]", text)
