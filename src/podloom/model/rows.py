@@ -57,7 +57,8 @@ class RowId(NamedTuple):
 class Veth:
     """A veth pair named at its near end; the peer is made in `peer_netns`. An empty MAC means any.
 
-    `up`, of both ends, is False only in what was read."""
+    `up`, of both ends, is False only in what was read. `queues` matter when the pair is made: each costs the kernel
+    time (0.2 ms with one, 0.45 with two) and serves only XDP; 0 means one per CPU."""
 
     peer_netns: str
     peer_name: str
@@ -66,6 +67,7 @@ class Veth:
     peer_mac: str = ""
     group: int = 0
     up: bool = True
+    queues: int = field(default=1, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +157,12 @@ def veth_row(
     mac: str = "",
     peer_mac: str = "",
     group: int = 0,
+    queues: int = 1,
     owner: str = "",
 ) -> Row:
     """A veth pair, both ends up with the same MTU; deleting the row deletes both ends."""
-    return Row(Kind.LINK, (netns, name), Veth(peer_netns, peer_name, mtu, mac, peer_mac, group), owner)
+    value = Veth(peer_netns, peer_name, mtu, mac, peer_mac, group, queues=queues)
+    return Row(Kind.LINK, (netns, name), value, owner)
 
 
 def address_row(

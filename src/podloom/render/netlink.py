@@ -46,17 +46,8 @@ RT_TABLE_MAIN: Final = 254
 
 SCOPES: Final = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 SCOPE_NAMES: Final = {number: name for name, number in SCOPES.items()}
-ROUTE_TYPES: Final = {
-    "unicast": 1,
-    "local": 2,
-    "broadcast": 3,
-    "anycast": 4,
-    "multicast": 5,
-    "blackhole": 6,
-    "unreachable": 7,
-    "prohibit": 8,
-    "throw": 9,
-}
+_TYPES = "unicast local broadcast anycast multicast blackhole unreachable prohibit throw"
+ROUTE_TYPES: Final = {name: number for number, name in enumerate(_TYPES.split(), 1)}
 ROUTE_TYPE_NAMES: Final = {number: name for name, number in ROUTE_TYPES.items()}
 RULE_ACTIONS: Final = {"table": 1, "goto": 2, "nop": 3, "blackhole": 6, "unreachable": 7, "prohibit": 8}
 RULE_ACTION_NAMES: Final = {number: name for name, number in RULE_ACTIONS.items()}
@@ -279,16 +270,19 @@ def pack_veth(
     mac: str = "",
     peer_mac: str = "",
     group: int = 0,
+    queues: int = 0,
     peer_netns_fd: int = -1,
 ) -> bytes:
     """Body of RTM_NEWLINK for a veth pair, the peer made directly in the namespace of the fd.
 
-    The near end comes up; the peer cannot while it has no other end (veth_open answers ENOTCONN)."""
-    peer = _link_head(0, None, mtu=mtu, mac=peer_mac, group=0, name=peer_name)
+    The near end comes up; the peer cannot while it has no other end (veth_open answers ENOTCONN). `queues` 0 leaves
+    their number to the kernel, which makes one per CPU."""
+    count = _u32(31, queues) + _u32(32, queues) if queues else b""
+    peer = _link_head(0, None, mtu=mtu, mac=peer_mac, group=0, name=peer_name) + count
     if peer_netns_fd >= 0:
         peer += _u32(28, peer_netns_fd)
     info = _string(1, "veth") + _attr(2, _attr(1, peer))
-    return _link_head(0, True, mtu=mtu, mac=mac, group=group, name=name) + _attr(18, info)
+    return _link_head(0, True, mtu=mtu, mac=mac, group=group, name=name) + count + _attr(18, info)
 
 
 def pack_set_link(

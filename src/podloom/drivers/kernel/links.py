@@ -132,6 +132,7 @@ def _create(netns: str, rows: Mapping[Key, Veth], tables: Tables, open_netns: Ca
             mac=value.mac,
             peer_mac=value.peer_mac,
             group=value.group,
+            queues=value.queues,
             peer_netns_fd=fd if isinstance(fd, int) else -1,
         )
         requests.append((key, Request(nl.RTM_NEWLINK, nl.NLM_F_CREATE | nl.NLM_F_EXCL, body)))
