@@ -98,6 +98,7 @@ class Pods:
                 await self._undo(lease)
                 raise
             self.attached(lease)
+            log.info("pod.attached", pod=lease.pod, addresses=list(map(str, lease.addresses)), netns=lease.netns)
             return endpoint_result(self.endpoint(lease))
 
     def loopback(self, request: CniRequest) -> CniResult:
@@ -119,6 +120,7 @@ class Pods:
             await self._dataplane.remove(self._removal(lease))
             await self.book.remove(attachment)
             self._forget(lease)
+        log.info("pod.detached", pod=lease.pod, addresses=list(map(str, lease.addresses)))
         return True
 
     def check(self, request: CniRequest, addresses: frozenset[str]) -> None:
