@@ -48,7 +48,7 @@ class ApiServer:
         command += ["--service-account-key", str(self.service_account_key)]
         with (self.folder / "api.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

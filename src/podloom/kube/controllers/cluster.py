@@ -12,9 +12,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from podloom.drivers.kube import KubeApi, KubeError, View, wait_synced
 from podloom.model.kube import Object, Resource, key_of
 from podloom.plan.kube.times import format_time
+
+_SAY_S = 10.0
+log = structlog.get_logger()
 
 
 class Cluster:
@@ -43,7 +48,13 @@ class Cluster:
         self._running = True
         for res in self._views:
             self._follow(res)
-        await wait_synced(*(view.informer for view in self._views.values()))
+        waiting = asyncio.create_task(wait_synced(*(view.informer for view in self._views.values())))
+        try:
+            while not (await asyncio.wait((waiting,), timeout=_SAY_S))[0]:
+                missing = [res.plural for res, v in self._views.items() if not v.informer.synced.is_set()]
+                log.warning("controllers.waiting", resources=missing)
+        finally:
+            waiting.cancel()
 
     def _follow(self, res: Resource) -> None:
         self._tasks[res] = asyncio.create_task(self._views[res].informer.run(), name=f"informer {res.plural}")

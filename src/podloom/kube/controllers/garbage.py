@@ -50,8 +50,10 @@ class GarbageCollector:
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._queue: WorkQueue[tuple[Resource, Key]] = WorkQueue()
         self._ready = False
-        cluster.view(CRDS).listen(lambda *_: self._rediscover.set())
         self._rediscover = asyncio.Event()
+        definitions = cluster.view(CRDS)
+        definitions.informer.trim = _only_metadata
+        definitions.listen(lambda *_: self._rediscover.set())
 
     async def run(self) -> None:
         """Collect until cancelled."""

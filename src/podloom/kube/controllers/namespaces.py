@@ -108,6 +108,7 @@ class NamespaceDefaults(Controller):
         self.ca_pem = ca_pem
         self.namespaces = cluster.view(NAMESPACES)
         self.accounts, self.configs = cluster.view(SERVICEACCOUNTS), cluster.view(CONFIGMAPS)
+        self.configs.informer.trim = _without_others_data
         self.namespaces.listen(lambda _kind, obj, _old: self.queue.add(("", obj["metadata"]["name"])))
         self.accounts.listen(lambda kind, obj, _old: self._changed("default", kind, obj))
         self.configs.listen(lambda kind, obj, _old: self._changed(ROOT_CA, kind, obj))
@@ -141,3 +142,12 @@ class NamespaceDefaults(Controller):
             gone = e.not_found or e.status == 403  # the namespace went, or is going
             if not e.already_exists and not gone:
                 raise
+
+
+def _without_others_data(config: Object) -> Object:
+    """ConfigMaps may be large; here only the CA's content matters."""
+    meta = {name: value for name, value in config["metadata"].items() if name != "managedFields"}
+    if meta["name"] == ROOT_CA:
+        return {**config, "metadata": meta}
+    meta.pop("annotations", None)
+    return {"metadata": meta}
