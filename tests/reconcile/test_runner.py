@@ -62,6 +62,24 @@ async def test_failures_back_off_and_end() -> None:
     assert loop.failures == 0
 
 
+async def test_a_cancellation_that_meets_a_mark_is_obeyed() -> None:
+    """Ending a door while events arrive ends it."""
+
+    async def work() -> bool:
+        return True
+
+    loop = Loop("test", work, settle_s=0.0, pace_s=0.0, resync_s=9)
+    for ticks in range(8):
+        task = asyncio.create_task(loop.run())
+        await asyncio.sleep(0.01)
+        loop.mark()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=1)
+        assert done
+
+
 async def test_silence_ends_in_a_resync() -> None:
     """Without any mark the work still runs."""
 
