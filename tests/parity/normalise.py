@@ -156,6 +156,10 @@ class Neutral:
         if not self.progress and value.get("kind") in ("Deployment", "ReplicaSet", "Scale"):
             value = _without_progress(value)
         found = {_UID.sub("<uid>", k): self.answer(v, k) for k, v in value.items() if not (k == "continue" and v == "")}
+        if " in body " in str(value.get("message")) and value.get("kind") == "Status":
+            causes = (found.get("details") or {}).get("causes") or []  # in the order of a Go map
+            found["details"] = {**found["details"], "causes": sorted(causes, key=json.dumps)}
+            found["message"] = sorted(re.split(r"(?:, |\[)(?=spec)", found["message"].rstrip("]")))
         if "endpointslice.kubernetes.io/managed-by" in (value.get("labels") or {}) and "generation" in value:
             found["generation"] = "<n>"  # how often its controller came by
         if "cells" in value and isinstance(value["cells"], list):
@@ -236,7 +240,7 @@ class Neutral:
         value = _PRINTED.sub("ResourceVersion in record (<rv>)", value)
         value = _RV_TEXT.sub('"resourceVersion":"<rv>"', _UID.sub("<uid>", value))
         value = _ADDRESS.sub(lambda m: self._shown_address(m.group(0)), value)
-        return _STAMP.sub("<time>", value)
+        return self._made_name(_STAMP.sub("<time>", value))
 
     def _shown_address(self, text: str) -> str:
         return "<address>" if self._allocated(text) else text

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from podloom.kube.api import errors, health
+from podloom.kube.api import discovery, errors, health
 from podloom.kube.api.auth.powers import ServerPowers
 from podloom.kube.api.contract import Object
 from podloom.kube.api.core import Api
 from podloom.kube.api.discovery import Discovery
+from podloom.kube.api.negotiate import parse_accept
 
 if TYPE_CHECKING:
     from podloom.kube.api.metrics import Metrics
@@ -32,6 +33,11 @@ def _json(body: bytes, content_type: str = "application/json") -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
+def accepts_json(accept: str) -> bool:
+    """Whether JSON is among the wanted types (the swagger document is not served as protobuf)."""
+    return any(c.media in ("application/json", "application/*", "*/*") for c in parse_accept(accept or "*/*"))
+
+
 def _text(code: int, text: str) -> web.Response:
     return web.Response(status=code, text=text, content_type="text/plain", charset="utf-8")
 
@@ -39,11 +45,11 @@ def _text(code: int, text: str) -> web.Response:
 class Paths:
     """Answers non-resource paths."""
 
-    def __init__(self, api: Api, powers: ServerPowers, metrics: Metrics, discovery: Discovery) -> None:
+    def __init__(self, api: Api, powers: ServerPowers, metrics: Metrics, documents: Discovery) -> None:
         self._api = api
         self._powers = powers
         self._metrics = metrics
-        self._discovery = discovery
+        self._discovery = documents
         self._checks: list[health.Check] = [(name, lambda: True) for name in _CHECKS]
         self._openapi: dict[str, bytes] = {}
         self._openapi_revision = -1
@@ -62,6 +68,8 @@ class Paths:
         if path == "/metrics":
             return _text(200, self._metrics_text())
         if path in ("/openapi/v2", "/openapi/v3") or path.startswith("/openapi/v3/"):
+            if path == "/openapi/v2" and not accepts_json(http.headers.get("Accept", "")):
+                raise discovery.not_acceptable()
             return self._openapi_answer(path)
         if path == "/openid/v1/jwks":
             return _json(orjson.dumps({"keys": [self._powers.key.jwk()]}), "application/jwk-set+json")
