@@ -93,9 +93,16 @@ def pause_archive() -> bytes:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port nothing listens on, below the range that outgoing connections take theirs from: it must stay free."""
+    for port in range(20000 + os.getpid() % 10000, 32000):
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port")
 
 
 class NodeKit:
