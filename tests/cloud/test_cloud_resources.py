@@ -135,7 +135,7 @@ async def test_public_addresses_come_from_the_lab_and_run_out(client: CloudClien
         made = await client.put(str(group().within(PUBLIC_ADDRESSES, f"p{number}")), {})
         seen.add(made["properties"]["ipAddress"])
     assert len(seen) == 254
-    assert all(address.startswith("198.51.100.") for address in seen)
+    assert all(address.startswith("198.19.1.") for address in seen)
     error = await refused(client, str(group().within(PUBLIC_ADDRESSES, "more")), {})
     assert error.code == "PublicIPCountLimitReached"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from podloom.fabric.dns import answer
 
 ZONE = {
-    "echo.podloom.test": ("203.0.113.80",),
+    "echo.podloom.test": ("198.19.0.80",),
     "both": ("10.0.0.4", "fd00::4"),
     "many": tuple(f"10.0.0.{i}" for i in range(99)),
 }
@@ -26,8 +26,8 @@ def ask(name: str, kind: str = "A", *, udp: bool = True) -> dns.message.Message:
 @pytest.mark.parametrize(
     ("name", "kind", "texts"),
     [
-        ("echo.podloom.test", "A", ["203.0.113.80"]),
-        ("ECHO.Podloom.test.", "A", ["203.0.113.80"]),
+        ("echo.podloom.test", "A", ["198.19.0.80"]),
+        ("ECHO.Podloom.test.", "A", ["198.19.0.80"]),
         ("both", "A", ["10.0.0.4"]),
         ("both", "AAAA", ["fd00::4"]),
         ("echo.podloom.test", "AAAA", []),

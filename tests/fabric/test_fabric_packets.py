@@ -31,7 +31,7 @@ import armdocs as arm
 pytestmark = pytest.mark.root
 TAG = f"tp{os.getpid()}"
 # The user's own networks are not touched: the shell has a prefix of its own in these tests.
-SETTINGS = FabricSettings(tag=TAG, public_prefixes=("203.0.113.0/28", "198.51.100.0/28"))
+SETTINGS = FabricSettings(tag=TAG, public_prefixes=("198.19.0.0/28", "198.19.1.0/28"))
 PODS = {"a1": "192.168.0.10", "a2": "192.168.1.10", "b1": "192.168.0.10", "b2": "192.168.1.10"}
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_RECVERR = 10, 2, 11
 
@@ -52,7 +52,7 @@ def run(*command: str) -> str:
 def world() -> Iterator[dict[str, str]]:
     """Two networks, two overlay clusters of one pod range, a pod address by hand in each of their nodes."""
     view = read_view(arm.two_overlays())
-    outbound = assign_outbound(view.vnets, {}, {"198.51.100.1"}, SETTINGS.outbound_range)
+    outbound = assign_outbound(view.vnets, {}, {"198.19.1.1"}, SETTINGS.outbound_range)
     try:
         plan = plan_fabric(SETTINGS, view, outbound)
         report = reconcile(plan.rows, kernel_targets(RealKernel(fabric_tag(TAG))))
@@ -224,7 +224,7 @@ def test_nodes_reach_pods_of_other_nodes() -> None:
     [
         ("192.168.0.10", "10.224.0.5"),  # a pod to a node of its cluster, not masqueraded
         ("192.168.0.10", "10.224.0.7"),  # a pod to another machine
-        ("192.168.0.10", "203.0.113.80"),  # a pod to the internet
+        ("192.168.0.10", "198.19.0.80"),  # a pod to the internet
         ("192.168.1.200", "192.168.1.10"),  # another node's pod range
         ("10.224.0.5", "10.224.0.7"),  # another machine
         ("8.8.8.8", "10.224.0.7"),  # anybody
@@ -244,9 +244,9 @@ def test_spoofed_sources_are_dropped(source: str, target: str) -> None:
 def test_the_shell_is_a_host_on_the_internet() -> None:
     """From the user's own namespace a public address answers, and sees the shell's address."""
     routes = run("ip", "route", "show", "proto", str(FABRIC_PROTOCOL), "dev", names.shell_link(TAG))
-    if "203.0.113.0/28" not in routes:
+    if "198.19.0.0/28" not in routes:
         pytest.skip("another lab has routes to the same prefix")
-    assert http("", "203.0.113.1") == SETTINGS.shell
+    assert http("", "198.19.0.1") == SETTINGS.shell
 
 
 def test_the_lab_opens_no_connection_to_the_shell() -> None:

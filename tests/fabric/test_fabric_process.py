@@ -153,7 +153,7 @@ async def until(condition: Callable[[], bool], what: str, seconds: float) -> Non
 
 
 def reaches_the_internet() -> bool:
-    return '"client"' in inside(VM, "curl", "-s", "-m", "1", "http://203.0.113.80/")
+    return '"client"' in inside(VM, "curl", "-s", "-m", "1", "http://198.19.0.80/")
 
 
 DRIFT = [
@@ -186,7 +186,7 @@ async def test_drift_is_back_within_two_seconds(lab: Lab) -> None:
         out(*command)
         await until_it_is(wanted, " ".join(command), 2)
     await until(reaches_the_internet, "the last answer", 3)
-    assert "203.0.113.80" in inside(VM, "busybox", "nslookup", "echo.podloom.test", "168.63.129.16")
+    assert "198.19.0.80" in inside(VM, "busybox", "nslookup", "echo.podloom.test", "168.63.129.16")
 
 
 async def test_a_killed_fabric_leaves_no_half(lab: Lab) -> None:
@@ -213,7 +213,7 @@ async def test_a_restart_drops_no_connection(lab: Lab) -> None:
         ["ip", "netns", "exec", INTERNET, "busybox", "nc", "-l", "-p", "9999", "-e", "cat"], stdin=subprocess.DEVNULL
     ) as server:
         await asyncio.sleep(0.3)
-        command = ["ip", "netns", "exec", VM, "busybox", "nc", "203.0.113.80", "9999"]
+        command = ["ip", "netns", "exec", VM, "busybox", "nc", "198.19.0.80", "9999"]
         with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
             assert client.stdin is not None
             assert client.stdout is not None

@@ -171,7 +171,7 @@ def test_a_spoiled_state_file_is_forgotten(tmp_path: Path) -> None:
     """Half a file, or no file, is an empty assignment."""
     store = OutboundStore(tmp_path)
     assert store.read() == {}
-    store.write({"a": "198.51.100.9"})
-    assert OutboundStore(tmp_path).read() == {"a": "198.51.100.9"}
+    store.write({"a": "198.19.1.9"})
+    assert OutboundStore(tmp_path).read() == {"a": "198.19.1.9"}
     (tmp_path / "outbound.json").write_text('{"a": "198')
     assert store.read() == {}

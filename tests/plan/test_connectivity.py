@@ -12,11 +12,11 @@ WORLD = World(
         Endpoint("host-1", "node", "10.224.0.4", "n1"),
         Endpoint("host-2", "node", "10.224.0.5", "n2"),
         Endpoint("vm", "vnet", "10.224.0.9"),
-        Endpoint("out", "internet", "203.0.113.80"),
+        Endpoint("out", "internet", "198.19.0.80"),
     ),
     service_address="10.0.3.4",
     service_name="server.x.svc.cluster.local",
-    public_prefixes=("198.51.100.0/24",),
+    public_prefixes=("198.19.1.0/24",),
 )
 PROBES = {(p.source, p.to, p.column): p for p in plan_probes(WORLD)}
 
@@ -32,7 +32,7 @@ def test_a_pod_is_its_node_outside_and_itself_at_its_own_node() -> None:
     assert PROBES["pod-a", "host-1", "own node"].seen == ("192.168.0.4",)
     assert PROBES["pod-a", "host-2", "other node"].seen == ("10.224.0.4",)
     assert PROBES["pod-c", "vm", "VNet"].seen == ("10.224.0.5",)
-    assert PROBES["pod-a", "out", "internet"].seen == ("198.51.100.0/24",)
+    assert PROBES["pod-a", "out", "internet"].seen == ("198.19.1.0/24",)
 
 
 def test_nobody_outside_reaches_a_pod() -> None:
@@ -52,7 +52,7 @@ def test_a_wrong_source_address_is_a_problem() -> None:
 def test_a_connection_that_must_not_be_is_a_problem() -> None:
     probe = Probe("out", "pod, other node", "http,192.168.0.4,8080", "pod-a", reachable=False)
     refused = judge(probe, {"ok": False, "client": "", "error": "unreachable", "us": 5})
-    reached = judge(probe, {"ok": True, "client": "203.0.113.80", "error": "", "us": 5})
+    reached = judge(probe, {"ok": True, "client": "198.19.0.80", "error": "", "us": 5})
     assert not refused.problem and "must not be" in reached.problem
     assert table(matrix([refused]))[0]["pod, other node"] == "ok (refused)"
     assert table(matrix([refused, reached]))[0]["pod, other node"] == "FAIL"

@@ -17,7 +17,7 @@ from podloom.plan.address.cidrs import reserved_in
 
 _RESERVED_FIRST = 4  # PLAN-01: a subnet's first four addresses are Azure's, and its last
 PUBLIC_POOL = "public"
-PUBLIC_RANGE = ipaddress.ip_network("198.51.100.0/24")
+PUBLIC_RANGE = ipaddress.ip_network("198.19.1.0/24")
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 

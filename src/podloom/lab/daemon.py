@@ -33,7 +33,7 @@ from podloom.model.errors import PodloomError, Unavailable
 from podloom.plan.fabric.names import internet_netns
 
 log = structlog.get_logger()
-REGISTRY_ADDRESS = "203.0.113.1"
+REGISTRY_ADDRESS = "198.19.0.1"
 REGISTRY_PORT = 5000
 PROXY_PORT = 3128
 PAUSE_S = 0.02

@@ -84,7 +84,7 @@ class Host:
         )
 
     def containerd(self, holder_pid: int) -> ProcessSpec:
-        environment = {"NO_PROXY": "203.0.113.0/24,localhost,127.0.0.1"}
+        environment = {"NO_PROXY": "198.19.0.0/24,localhost,127.0.0.1"}
         if self.proxy:
             environment |= {"HTTP_PROXY": self.proxy, "HTTPS_PROXY": self.proxy}
         program = shutil.which("containerd") or "/usr/bin/containerd"

@@ -22,9 +22,9 @@ from podloom.plan.cluster import ClusterParts
 from podloom.plan.connectivity import INTERNET_HTTP, OUTSIDE_HTTP, Endpoint
 from podloom.plan.fabric.names import internet_netns, vm_netns
 
-INTERNET_HOST = "203.0.113.80"
+INTERNET_HOST = "198.19.0.80"
 INTERNET_NAME = "echo.podloom.test"
-PUBLIC_PREFIX = "198.51.100.0/24"
+PUBLIC_PREFIX = "198.19.1.0/24"
 PROBE_TIMEOUT_S = 30.0
 PAUSE_S = 0.02
 

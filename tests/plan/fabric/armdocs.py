@@ -76,5 +76,5 @@ def two_overlays() -> list[Json]:
         route("da", "a2", "192.168.1.0/24", "10.224.0.5"),
         route("db", "b1", "192.168.0.0/24", "10.225.0.4"),
         route("db", "b2", "192.168.1.0/24", "10.224.0.6"),
-        public("api", "198.51.100.1", "api.example.test"),
+        public("api", "198.19.1.1", "api.example.test"),
     ]

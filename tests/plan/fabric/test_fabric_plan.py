@@ -139,11 +139,11 @@ def test_numbers_of_domains_do_not_move() -> None:
 
 def test_outbound_addresses_are_kept() -> None:
     """A network keeps its address, gives way to the cloud's own, and an exhausted range is said so."""
-    range_ = "198.51.100.0/29"
+    range_ = "198.19.1.0/29"
     first = assign_outbound(["a", "b"], {}, (), range_)
-    assert first == {"a": "198.51.100.6", "b": "198.51.100.5"}
+    assert first == {"a": "198.19.1.6", "b": "198.19.1.5"}
     assert assign_outbound(["0", "b"], first, (), range_)["b"] == first["b"]
-    assert assign_outbound(["a", "b"], first, {"198.51.100.6"}, range_)["a"] == "198.51.100.4"
+    assert assign_outbound(["a", "b"], first, {"198.19.1.6"}, range_)["a"] == "198.19.1.4"
     with pytest.raises(Exhausted, match="outbound address"):
         assign_outbound(map(str, range(7)), {}, (), range_)
 
@@ -155,8 +155,8 @@ def test_a_network_knows_its_own_machines_only() -> None:
     two = zone_of(SETTINGS, view, view.vnets[arm.vnet_id("v2").lower()])
     assert one["a1-vm"] == one["a1-vm.internal.cloudapp.net"] == ("10.224.0.4",)
     assert "a1-vm" not in two
-    assert one["api.example.test"] == two["api.example.test"] == ("198.51.100.1",)
-    assert one["echo.podloom.test"] == ("203.0.113.80",)
+    assert one["api.example.test"] == two["api.example.test"] == ("198.19.1.1",)
+    assert one["echo.podloom.test"] == ("198.19.0.80",)
 
 
 def test_claims_of_one_thing_are_the_second_ones_problem() -> None:

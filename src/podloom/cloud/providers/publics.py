@@ -12,7 +12,7 @@ from podloom.render.arm import Json
 
 
 class PublicAddresses(Rules):
-    """One address of 198.51.100.0/24, kept for the resource's life."""
+    """One address of 198.19.1.0/24, kept for the resource's life."""
 
     type = PUBLIC_ADDRESSES
 

@@ -1,4 +1,4 @@
-"""Where the lab's internet lies: documentation ranges (RFC 5737), so nothing real is ever shadowed."""
+"""Where the lab's internet lies: a part of the benchmarking range (RFC 2544), which no public host has."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class FabricSettings:
     """One lab: its tag, the internet's addresses, and whether the user's shell is a host on it."""
 
     tag: str = "podloom"
-    router: str = "203.0.113.1"
-    shell: str = "203.0.113.2"
-    host: str = "203.0.113.80"
-    public_prefixes: tuple[str, ...] = ("203.0.113.0/24", "198.51.100.0/24")
-    outbound_range: str = "198.51.100.0/24"
+    router: str = "198.19.0.1"
+    shell: str = "198.19.0.2"
+    host: str = "198.19.0.80"
+    public_prefixes: tuple[str, ...] = ("198.19.0.0/24", "198.19.1.0/24")
+    outbound_range: str = "198.19.1.0/24"
     with_shell: bool = True
