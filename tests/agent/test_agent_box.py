@@ -69,6 +69,8 @@ DAMAGE = {
     "pod's neighbour": "ip -n one neigh flush all nud permanent",
     "pod's interface down": "ip -n one link set eth0 down",
     "range's fallback route": "ip route del unreachable 192.168.1.0/24",
+    "configuration list": "rm {folder}/net.d/*.conflist",
+    "plugin": "rm {folder}/bin/azure-vnet",
     "forwarding": "sysctl -qw net.ipv4.ip_forward=0",
     "node table": "nft delete table inet podloom",
     "masquerade rule": "nft flush chain inet podloom leave",
@@ -83,14 +85,16 @@ def test_drift_is_repaired_within_two_seconds(box: Box) -> None:
     two = box.pod("two")
     for place in ("two", "outside"):
         echo(box, place)
-    names = {"address": address, "host": host_ifname("default", "one")}
+    names = {"address": address, "host": host_ifname("default", "one"), "folder": box.folder}
     expected = box.sh("nft list table inet podloom")
 
     def whole() -> bool:
-        return (
+        return bool(
             seen_as(box, "one", f"http://{two}/") == address
             and seen_as(box, "one", f"http://{OUTSIDE}/") == "10.224.0.4"
             and box.sh("nft list table inet podloom", check=False) == expected
+            and list(box.folder.glob("net.d/*.conflist"))
+            and (box.folder / "bin" / "azure-vnet").exists()
             and "unreachable 192.168.1.0/24" in box.sh("ip route")
             and box.sh("cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
             and box.sh(f"cat /proc/sys/net/ipv4/conf/{names['host']}/proxy_arp", check=False).strip() == "1"

@@ -22,7 +22,7 @@ from podloom.agent.dataplane import TAG, Dataplane
 from podloom.agent.drift import Drift
 from podloom.agent.host import Primary, boot_identity, empty_netns, netns_exists, read_primary
 from podloom.agent.inputs import Inputs
-from podloom.agent.install import install_conflist, install_plugins
+from podloom.agent.install import install_conflist, install_plugins, installed
 from podloom.agent.leases import LeaseBook
 from podloom.agent.pods import Pods
 from podloom.agent.server import PluginServer
@@ -108,9 +108,7 @@ class Agent:
         return await stack.enter_async_context(KubeClient.from_kubeconfig(self.settings.kubeconfig))
 
     async def _start(self) -> None:
-        self._portmap = install_plugins(
-            native_path("azure-vnet"), self.settings.plugin_dir, self.settings.reference_dir
-        )
+        self._install_plugins()
         self.drift.start()
         with suppress(PodloomError):
             await self._apply_table()
@@ -175,9 +173,15 @@ class Agent:
             self._why = f": {errors[0].message}"
             return False
         self.table_ready = True
+        if not installed(self.settings.plugin_dir, self.settings.conflist_dir):
+            self._install_plugins()
         if not self.trouble() and install_conflist(self.settings.conflist_dir, portmap=self._portmap):
             log.info("conflist.written", folder=str(self.settings.conflist_dir))
         return True
+
+    def _install_plugins(self) -> None:
+        settings = self.settings
+        self._portmap = install_plugins(native_path("azure-vnet"), settings.plugin_dir, settings.reference_dir)
 
     def _facts(self) -> NodeFacts:
         network = self.inputs.network
@@ -216,11 +220,12 @@ class Agent:
             self.primary = primary
 
     async def _watch_node(self) -> None:
-        """Settings make no events: look at the node's own ones (and routes) every second."""
+        """Settings and files make no events: look at the node's own ones (and routes) every second."""
         while True:
             await asyncio.sleep(1.0)
             with suppress(PodloomError):
-                if self.dataplane.node_differs(self._node_rows(), OWNER):
+                missing = not self.trouble() and not installed(self.settings.plugin_dir, self.settings.conflist_dir)
+                if missing or self.dataplane.node_differs(self._node_rows(), OWNER):
                     self.table.mark()
 
     def _gauges(self) -> dict[str, float]:

@@ -36,6 +36,11 @@ def install_conflist(folder: Path, *, portmap: bool) -> bool:
     return write_atomically(folder / FILE_NAME, render_conflist(overlay_conflist(portmap=portmap)), 0o644)
 
 
+def installed(plugin_dir: Path, conflist_dir: Path) -> bool:
+    """Whether the plugin and the list are where the runtime looks (their content is compared when written)."""
+    return (conflist_dir / FILE_NAME).exists() and all((plugin_dir / name).exists() for name in PLUGIN_NAMES)
+
+
 def write_atomically(path: Path, content: bytes, mode: int) -> bool:
     """Make `path` hold `content`, never half; False when it did already."""
     try:
