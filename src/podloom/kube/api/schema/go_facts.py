@@ -20,6 +20,8 @@ from pathlib import Path
 
 import orjson
 
+from podloom.kube.api.schema.registry import definitions_path
+
 _STRUCT = re.compile(r"^type (\w+) struct \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"^type (\w+) (?!struct\b)([\w.\[\]*]+)", re.MULTILINE)
 _FIELD = re.compile(r"^\s+(?:(\w+)\s+)?(\*?(?:\[\]|map\[[\w.]+\])?[\w.*\[\]]+)\s+`(.*?)`")
@@ -126,7 +128,10 @@ def main(api: str, machinery: str) -> None:
             defaults[name] = given
     facts |= _HAND
     facts[f"{_META}.ObjectMeta"].pop("creationTimestamp")  # omitzero since 1.34
-    sys.stdout.buffer.write(orjson.dumps({"fields": facts, "defaults": defaults}, option=orjson.OPT_APPEND_NEWLINE))
+    known = orjson.loads(definitions_path().read_bytes())["$defs"]
+    facts = {name: fields for name, fields in facts.items() if fields and name in known}
+    defaults = {name: fields for name, fields in defaults.items() if name in known}
+    sys.stdout.buffer.write(orjson.dumps({"fields": facts, "defaults": defaults}))
 
 
 def _fields(
