@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podloom.kube.api.contract import ResourceType, StatusError
@@ -103,6 +103,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.sampled_from(["metadata", "spec", "status"]), JSON))
 def test_decode_and_finish_have_fixed_points(obj: dict[str, Any]) -> None:
     """Whatever is accepted is afterwards accepted unchanged; whatever is not says so as a decode error."""
@@ -136,6 +137,7 @@ def test_bodies_of_another_type(schemas: Schemas, obj: Any, text: str) -> None:
 # -- bodies ------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=60, deadline=None)
 @given(JSON)
 def test_json_round_trip(value: Any) -> None:
     """Every JSON value parses to itself without complaints."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podloom.kube.api.schema import fieldset as fs
@@ -29,6 +29,7 @@ def _single(path: tuple[str, ...]) -> fs.Trie:
     return inner
 
 
+@settings(max_examples=60, deadline=None)
 @given(PATHS)
 def test_a_set_is_its_written_form(paths: set[tuple[str, ...]]) -> None:
     """Packing to FieldsV1 and unpacking yields the same paths, through JSON as well."""
@@ -37,6 +38,7 @@ def test_a_set_is_its_written_form(paths: set[tuple[str, ...]]) -> None:
     assert orjson.loads(orjson.dumps(packed)) == packed
 
 
+@settings(max_examples=60, deadline=None)
 @given(PATHS, PATHS)
 def test_set_algebra_is_that_of_paths(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> None:
     """Union, difference and intersection of tries are those of the sets of paths."""
@@ -45,6 +47,7 @@ def test_set_algebra_is_that_of_paths(a: set[tuple[str, ...]], b: set[tuple[str,
     assert set(fs.paths(fs.root_intersection(trie(a), trie(b)))) == a & b
 
 
+@settings(max_examples=60, deadline=None)
 @given(PATHS, PATHS)
 def test_recursive_difference_drops_what_lies_below(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> None:
     """Nothing that starts with a path of b is left."""
@@ -52,6 +55,7 @@ def test_recursive_difference_drops_what_lies_below(a: set[tuple[str, ...]], b: 
     assert left == {path for path in a if not any(path[: len(other)] == other for other in b)}
 
 
+@settings(max_examples=60, deadline=None)
 @given(PATHS, PATHS)
 def test_operations_do_not_change_their_operands(a: set[tuple[str, ...]], b: set[tuple[str, ...]]) -> None:
     """Sets share parts, so none may be written to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podloom.kube.api.schema.clone import clone
@@ -27,6 +27,7 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
+@settings(max_examples=60, deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_merge_patch_twice_is_once(target: dict[str, Any], patch: dict[str, Any]) -> None:
     """RFC 7386 patches are idempotent."""
@@ -34,12 +35,14 @@ def test_merge_patch_twice_is_once(target: dict[str, Any], patch: dict[str, Any]
     assert merge_patch(once, patch) == once
 
 
+@settings(max_examples=60, deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_merge_patch_of_an_empty_target_is_the_patch_without_nulls(a: dict[str, Any], _b: dict[str, Any]) -> None:
     """What a null would delete is not there."""
     assert merge_patch({}, a) == without_nulls(a)
 
 
+@settings(max_examples=60, deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_merge_patch_leaves_its_inputs_alone(target: dict[str, Any], patch: dict[str, Any]) -> None:
     """Pure: both inputs are as before."""
@@ -96,6 +99,7 @@ CONTAINERS = st.lists(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(CONTAINERS, CONTAINERS)
 def test_strategic_merge_twice_is_once(live: list[Any], patch: list[Any]) -> None:
     """Without directives a strategic merge patch is idempotent, and keeps every name of both."""
@@ -106,6 +110,7 @@ def test_strategic_merge_twice_is_once(live: list[Any], patch: list[Any]) -> Non
     assert names == {c["name"] for c in live} | {c["name"] for c in patch}
 
 
+@settings(max_examples=60, deadline=None)
 @given(CONTAINERS, st.permutations(["a", "b", "c", "d"]))
 def test_set_element_order_orders(live: list[Any], order: list[str]) -> None:
     """All items named in $setElementOrder stand in its order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podloom.kube.api.schema.celfunctions import amount
@@ -28,6 +28,7 @@ def test_canonical_forms(text: str, wanted: str) -> None:
     assert canonical(text) == wanted
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.decimals(min_value=-(10**6), max_value=10**6, places=3),
     st.sampled_from(["", "m", "k", "M", "G", "Ki", "Mi", "Gi"]),
