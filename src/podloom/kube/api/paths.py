@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from podloom.kube.api import discovery, errors, health
+from podloom.kube.api import errors, health
 from podloom.kube.api.auth.powers import ServerPowers
 from podloom.kube.api.contract import Object
 from podloom.kube.api.core import Api
@@ -28,13 +28,19 @@ _CHECKS = (
     "poststarthook/crd-informer-synced",
 )
 
+# kubectl asks for the swagger document as protobuf only, to validate what OpenAPI v3 does not describe, and skips
+# validation of kinds that are not in it. So this holds none: swagger "2.0", info, no paths, no definitions
+# (gnostic openapi_v2.Document fields 1, 2, 8, 9). Everybody else reads the whole document as JSON.
+SWAGGER_PROTOBUF_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+SWAGGER_PROTOBUF = b"\x0a\x032.0\x12\x17\x0a\x0aKubernetes\x12\x09unversion\x42\x00\x4a\x00"
+
 
 def _json(body: bytes, content_type: str = "application/json") -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 def accepts_json(accept: str) -> bool:
-    """Whether JSON is among the wanted types (the swagger document is not served as protobuf)."""
+    """Whether JSON is among the wanted types."""
     return any(c.media in ("application/json", "application/*", "*/*") for c in parse_accept(accept or "*/*"))
 
 
@@ -69,7 +75,7 @@ class Paths:
             return _text(200, self._metrics_text())
         if path in ("/openapi/v2", "/openapi/v3") or path.startswith("/openapi/v3/"):
             if path == "/openapi/v2" and not accepts_json(http.headers.get("Accept", "")):
-                raise discovery.not_acceptable()
+                return _json(SWAGGER_PROTOBUF, SWAGGER_PROTOBUF_TYPE)
             return self._openapi_answer(path)
         if path == "/openid/v1/jwks":
             return _json(orjson.dumps({"keys": [self._powers.key.jwk()]}), "application/jwk-set+json")

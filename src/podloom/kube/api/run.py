@@ -28,6 +28,7 @@ from podloom.kube.api.bootstrap import Aggregation, advertise, ensure
 from podloom.kube.api.contract import Settings
 from podloom.kube.api.core import Api, HeadReader
 from podloom.kube.api.crds import Definitions
+from podloom.kube.api.expiry import expire_events
 from podloom.kube.api.kinds import TYPES, bootstrap_objects, kind_for
 from podloom.kube.api.proxy import KubeletProxy
 from podloom.kube.api.registry import Registry, Served
@@ -40,7 +41,7 @@ from podloom.kube.api.tunnel import Protocol
 log = structlog.get_logger()
 
 _COMPACT_EVERY_S = 30.0
-_STOP_S = 5.0
+_STOP_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ class ApiServer:
         while True:
             await asyncio.sleep(_COMPACT_EVERY_S)
             self.state.compact()
+            await expire_events(self.state)
 
     def _end_watches(self, storage_key: str) -> None:
         self.server.end_watches(storage_key)
@@ -195,6 +197,7 @@ class ApiServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._web is not None:
+            self._web.pre_shutdown()  # idle connections end at once
             await self._web.shutdown(_STOP_S)
         self.state.close()
 
