@@ -360,6 +360,8 @@ GOOD_RULES = [
     "self.a.split(',').size() == 1 && 'A'.lowerAscii() == 'a'",
     'self.a.matches(r"""^x\\d*$""")',
     "self.a__dash__b == 1",
+    "!format.dns1123Label().validate(self.a).hasValue() && format.uuid().validate('x').hasValue()",
+    "format.named('labelValue').hasValue() && !format.named('nope').hasValue()",
 ]
 CEL_SCHEMA: Object = {
     "type": "object",

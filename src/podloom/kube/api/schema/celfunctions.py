@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from podloom.kube.api.schema.formats import matches_format
+
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?\d+)?")
 _SCALE = {
     "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(10**3),
@@ -133,6 +135,29 @@ def _of_url(part: Callable[[SplitResult], Any]) -> Callable[[str], Any]:
     return lambda value: part(urlsplit(value))
 
 
+_NAMED: dict[str, tuple[re.Pattern[str], int]] = {
+    "dns1123Label": (re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"), 63),
+    "dns1123LabelPrefix": (re.compile(r"[a-z0-9]([-a-z0-9]*)?"), 63),
+    "dns1123Subdomain": (re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"), 253),
+    "dns1123SubdomainPrefix": (re.compile(r"[a-z0-9]([-a-z0-9.]*)?"), 253),
+    "dns1035Label": (re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?"), 63),
+    "dns1035LabelPrefix": (re.compile(r"[a-z]([-a-z0-9]*)?"), 63),
+    "labelValue": (re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"), 63),
+    "qualifiedName": (re.compile(r"([a-z0-9.-]+/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"), 317),
+}
+_CHECKED = ("uri", "uuid", "byte", "date", "datetime")
+
+
+def format_mistakes(name: str, value: str) -> list[str]:
+    """What keeps value from being of the named format (Kubernetes' CEL format library)."""
+    if name in _CHECKED:
+        return [] if matches_format(name, value) else [f"does not match the {name} format"]
+    pattern, longest = _NAMED[name]
+    out = [] if len(value) <= longest else [f"must be no more than {longest} characters"]
+    return out if pattern.fullmatch(value) else [*out, f"does not match the {name} format"]
+
+
+FORMATS = (*_NAMED, *_CHECKED)
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "quantity": _quantity,
     "isQuantity": _holds(amount),

@@ -11,7 +11,7 @@ from functools import cache
 
 from podloom.kube.api.schema.celast import Expr
 from podloom.kube.api.schema.celcost import BOOL, DYN, RESULTS, STRING, Type, part_of
-from podloom.kube.api.schema.celfunctions import FUNCTIONS
+from podloom.kube.api.schema.celfunctions import FORMATS, FUNCTIONS
 
 _SCALARS = frozenset({"int", "uint", "double", "bool", "string", "bytes", "timestamp", "duration", "null"})
 _NUMBERS = frozenset({"int", "uint", "double"})
@@ -19,7 +19,7 @@ _COMPARISONS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 _MORE = frozenset(
     {"type", "dyn", "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getHours"}
     | {"getMinutes", "getSeconds", "getMilliseconds", "orValue", "value", "hasValue", "or", "optMap", "greatest"}
-    | {"least", "format", "named"}
+    | {"least", "format", "named", "validate", *FORMATS}
 )
 _TYPE_NAMES = frozenset({"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"})
 _NAMESPACES = frozenset({"math", "sets", "base64", "strings", "optional", "format", "lists", "ip", "cidr", "google"})

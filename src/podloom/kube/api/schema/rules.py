@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from podloom.kube.api.contract import Cause
-from podloom.kube.api.schema.celfunctions import FUNCTIONS
+from podloom.kube.api.schema.celfunctions import FORMATS, FUNCTIONS, format_mistakes
 from podloom.kube.api.schema.structural import INT_OR_STRING, Schema
 from podloom.kube.api.schema.validation import MISSING, correlate, show
 
@@ -164,7 +164,23 @@ def _context() -> Any:
     importlib.import_module("cel.stdlib").add_stdlib_to_context(context)
     for name, function in FUNCTIONS.items():
         context.add_function(name, function)
+    _add_formats(context)
     return context
+
+
+def _add_formats(context: Any) -> None:
+    """The format library: format.dns1123Label().validate(x) is an optional list of mistakes."""
+    optional = library().OptionalValue
+    context.add_variable("format", {})
+    for name in FORMATS:
+        context.add_function(name, lambda _format, name=name: name)
+    context.add_function("named", lambda _, name: optional.of(name) if name in FORMATS else optional.none())
+
+    def validate(name: str, value: str) -> Any:
+        mistakes = format_mistakes(name, value)
+        return optional.of(mistakes) if mistakes else optional.none()
+
+    context.add_function("validate", validate)
 
 
 def _judge(rule: Rule, context: Any, value: Any, path: str) -> Cause | None:
