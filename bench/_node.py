@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,7 @@ class Node:
             if process is not None:
                 process.terminate()
                 process.wait(10)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, verb: str, pod: Pod) -> float:
         """Run one plugin invocation as a whole process; its seconds. Raises when it fails."""
