@@ -16,6 +16,11 @@ from podloom.model.kube import CONFIGMAPS, NAMESPACES, PODS, SERVICEACCOUNTS, Ke
 from podloom.plan.kube.namespaces import content_conditions
 
 ROOT_CA = "kube-root-ca.crt"
+_ABOUT_ROOT_CA = (
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
+    "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes "
+    "clusters."
+)
 _LOOK_AGAIN_S = 0.5
 
 
@@ -125,7 +130,7 @@ class NamespaceDefaults(Controller):
             await self._create(SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": key[1]}})
         current = self.configs.get(ROOT_CA, key[1])
         wanted = {"ca.crt": self.ca_pem}
-        about = {"kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver."}
+        about = {"kubernetes.io/description": _ABOUT_ROOT_CA}
         if not self.ca_pem:
             return None
         if current is None:

@@ -210,6 +210,8 @@ class Scheduler:
 
     async def _explain(self, pod: Object, message: str) -> None:
         new = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        if pod["metadata"].get("generation"):
+            new["observedGeneration"] = pod["metadata"]["generation"]
         conditions = with_condition(pod.get("status", {}).get("conditions"), new, self.cluster.now())
         body = {
             "metadata": {"resourceVersion": pod["metadata"]["resourceVersion"]},
