@@ -11,6 +11,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The machines are shared and slow at times: how long a generated case takes says nothing of the code.
+settings.register_profile("podloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("podloom")
 
 EXPECTED = Path(__file__).parent / "expected_skips.txt"
 PROGRAMS = ("containerd", "runc", "kubectl", "busybox", "nginx", "ip", "nft")
