@@ -34,13 +34,19 @@ class _Found(Exception):
 def load_json(body: bytes) -> tuple[Any, list[str]]:
     """The value and the paths of keys that occur twice (the last wins). Raises SyntaxError_."""
     try:
-        return json.loads(body, object_pairs_hook=_strict_pairs, parse_constant=_no_constant), []
+        return json.loads(body, object_pairs_hook=_strict_pairs, parse_constant=_no_constant, parse_int=_int), []
     except _Found:
-        return json.loads(body), _duplicates(body)
+        return json.loads(body, parse_int=_int), _duplicates(body)
     except RecursionError as error:
         raise SyntaxError_("exceeded max depth") from error
     except ValueError as error:
         raise SyntaxError_(go_json_error(body)) from error
+
+
+def _int(text: str) -> int | float:
+    """Integers beyond 64 bits become floats, as in Go's unstructured values."""
+    value = int(text) if len(text) < 24 else 2**64
+    return value if -(2**63) <= value < 2**63 else float(text)
 
 
 def _no_constant(name: str) -> Any:
@@ -205,13 +211,16 @@ def _construct_bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
     return node.value[0] in "yYtT" or node.value.lower() == "on"
 
 
-def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int | float:
     text = node.value.replace("_", "")
     sign = -1 if text.startswith("-") else 1
     text = text.lstrip("+-")
     if text.startswith(("0x", "0b", "0o")):
-        return sign * int(text, 0)
-    return sign * int(text, 8 if len(text) > 1 and text[0] == "0" and not re.search("[89]", text) else 10)
+        value = sign * int(text, 0)
+    else:
+        octal = len(text) > 1 and text[0] == "0" and not re.search("[89]", text)
+        value = sign * int(text, 8 if octal else 10)
+    return value if -(2**63) <= value < 2**63 else float(value)
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)

@@ -132,7 +132,7 @@ def _metadata(meta: dict[str, Any]) -> str:
     parts = []
     for key in [*(k for k in _META_ORDER if k in meta), *sorted(k for k in meta if k not in _META_ORDER)]:
         value = meta[key]
-        if key == "managedFields" and isinstance(value, list):
+        if key == "managedFields" and isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
             text = "[" + ",".join(_ordered(entry, _ENTRY_ORDER) for entry in value) + "]"
         else:
             text = dumps(value)
@@ -163,6 +163,8 @@ def load_configuration(body: bytes, field_validation: str) -> tuple[Object, list
             "BadRequest",
             f"{text}{names.get(type(config), 'number')} into Go value of type map[string]interface {{}}",
         )
+    if config.get("metadata") is None:
+        config["metadata"] = {}
     if doubled:
         text = f"error converting YAML to JSON: {doubled}"
         if field_validation == "Strict":

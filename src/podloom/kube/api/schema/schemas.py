@@ -165,6 +165,10 @@ class Schemas:
     def _check_type(self, rtype: ResourceType, obj: Object) -> None:
         """Fill in apiVersion and kind, or refuse those of another type."""
         version, kind = obj.get("apiVersion") or rtype.group_version, obj.get("kind") or rtype.kind
+        for key, value in (("apiVersion", version), ("kind", kind)):
+            if not isinstance(value, str):
+                text = f"cannot unmarshal into Go struct field .{key} of type string"
+                raise _cannot_handle(rtype, f"couldn't get version/kind; json parse error: json: {text}")
         if obj.get("apiVersion") != version or obj.get("kind") != kind:
             rest = {key: part for key, part in obj.items() if key not in {"apiVersion", "kind"}}
             obj.clear()
@@ -382,7 +386,7 @@ def _wrong_custom_type(rtype: ResourceType, obj: Object) -> StatusError:
     if version != rtype.group_version:
         text = f"the API version in the data ({version}) does not match the expected API version "
         return StatusError(400, "BadRequest", f"{text}({rtype.group_version})")
-    name = (obj.get("metadata") or {}).get("name", "")
+    name = _meta(obj).get("name", "")
     text = f'Invalid value: "{kind}": must be {rtype.kind}'
     details = {"name": name, "group": rtype.group, "kind": kind}
     cause = Cause("FieldValueInvalid", text, "kind")
@@ -390,12 +394,17 @@ def _wrong_custom_type(rtype: ResourceType, obj: Object) -> StatusError:
     return StatusError(422, "Invalid", message, details=details, causes=[cause])
 
 
+def _meta(obj: Object) -> Object:
+    meta = obj.get("metadata")
+    return meta if isinstance(meta, dict) else {}
+
+
 def _blank(rtype: ResourceType) -> Object:
     return {"apiVersion": rtype.group_version, "kind": rtype.kind, "metadata": {}}
 
 
 def _check_names(obj: Object, name: str, namespace: str) -> None:
-    meta = obj.get("metadata") or {}
+    meta = _meta(obj)
     found = meta.get("name")
     if name and found and found != name:
         text = f"the name of the object ({found}) does not match the name on the URL ({name})"

@@ -92,7 +92,7 @@ def _without_directives(value: Any) -> Any:
         return [
             _without_directives(part)
             for part in value
-            if not (isinstance(part, dict) and part.get(_PATCH) in {"delete", "replace"})
+            if not (isinstance(part, dict) and part.get(_PATCH) in ("delete", "replace"))
         ]
     return value
 
@@ -123,7 +123,7 @@ def _merge_list(field: Field | None, item: Node, original: Any, patch: list[Any]
     if not isinstance(sample, dict):
         if deleting:
             return [value for value in original if value not in patch]
-        merged = list(dict.fromkeys([*original, *patch]))
+        merged = list({_hashable(value): value for value in [*original, *patch]}.values())
         key = ""
     else:
         if not key:
@@ -144,7 +144,7 @@ def _special_elements(original: list[Any], patch: list[Any], key: str) -> tuple[
             plain.append(element)
         elif directive == "delete":
             wanted = _key_of(element, key)
-            original = [entry for entry in original if entry.get(key) != wanted]
+            original = [entry for entry in original if not isinstance(entry, dict) or entry.get(key) != wanted]
         elif directive == "replace":
             replace = True
         elif directive == "merge":
@@ -163,7 +163,7 @@ def _key_of(element: dict[str, Any], key: str) -> Any:
 def _merge_items(item: Node, merged: list[Any], patch: list[Any], key: str) -> list[Any]:
     places: dict[Any, int] = {}
     for index, entry in enumerate(merged):
-        places.setdefault(_hashable(entry.get(key)), index)
+        places.setdefault(_hashable(entry.get(key)) if isinstance(entry, dict) else index, index)
     for element in patch:
         wanted = _hashable(_key_of(element, key))
         at = places.get(wanted)
@@ -183,7 +183,7 @@ def _ordered(items: list[Any], patch_order: list[Any], server_order: list[Any], 
     """Items of the patch in its order, the server's others where they stood relative to them."""
 
     def identity(value: Any) -> Any:
-        return _hashable(value.get(key) if key else value)
+        return _hashable(value.get(key) if key and isinstance(value, dict) else value)
 
     def places(order: list[Any]) -> dict[Any, int]:
         out: dict[Any, int] = {}

@@ -104,11 +104,15 @@ def compare(node: Node, old: Any, new: Any) -> Changes:
     what = shape(node, new)
     if what != shape(node, old) and node.kind == "any":
         return _retyped(node, old, new)
-    if what == "map" and (old or new):
+    if what == "map" and (old or new) and _are(dict, old, new):
         return _compare_maps(node, old or {}, new or {})
-    if what == "list" and (old or new):
+    if what == "list" and (old or new) and _are(list, old, new):
         return _compare_lists(node, old or [], new or [])
     return None, {}
+
+
+def _are(kind: type, *values: Any) -> bool:
+    return all(isinstance(value, kind) for value in values if value is not None)
 
 
 def _retyped(node: Node, old: Any, new: Any) -> Changes:
