@@ -173,6 +173,8 @@ class Neutral:
     def _sequence(self, value: list[Any], key: str) -> list[Any]:
         kept = [v for v in value if not _is_openshift(v) and not self._foreign(v)]
         found = [self.answer(v, key) for v in kept]
+        if key in ("items", "rows") and kept and all(_is_made(v) for v in kept):
+            return sorted(found, key=lambda v: json.dumps(v, sort_keys=True))  # sorted by made-up names
         if key in ("managedFields", "conditions", "endpoints", "resourceRules", "nonResourceRules"):
             return sorted(found, key=lambda v: json.dumps(v, sort_keys=True))
         return found
@@ -253,6 +255,15 @@ class Neutral:
         except ValueError:
             return False
         return any(address.version == r.version and address in r for r in self._ranges)
+
+
+def _is_made(value: Any) -> bool:
+    """Whether an item or row has a generated name or is an allocated address."""
+    if not isinstance(value, dict):
+        return False
+    cells = value.get("cells") or [""]
+    meta = (value.get("object") or value).get("metadata") or {}
+    return "generateName" in meta or bool(_ADDRESS.fullmatch(str(cells[0])))
 
 
 def _without_progress(value: dict[str, Any]) -> dict[str, Any]:

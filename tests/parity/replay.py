@@ -30,6 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import cluster
+import known
 import setups
 import yaml
 from normalise import Learned, Neutral, asked_values, differences
@@ -284,8 +285,12 @@ def main() -> int:
     parser.add_argument("entries", nargs="*", type=int)
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("--no-controllers", action="store_true")
+    parser.add_argument("--differences", action="store_true", help="print known differences as a Markdown table")
     given = parser.parse_args()
     folder = recordings()
+    if given.differences:
+        print(table_of_differences())
+        return 0
     if not folder.is_dir():
         print(f"no recordings in {folder}")
         return 2
@@ -304,6 +309,26 @@ def main() -> int:
         matched = sum(r.matched for r in reports.values())
         print(f"{'all':26} {matched:4}/{total}  {100 * matched / total:.1f}%")
     return 0
+
+
+def table_of_differences() -> str:
+    """The known differences as Markdown: recording, entries, reason."""
+    lines = ["| recording | entries | reason |", "|---|---|---|"]
+    for name, reasons in known.KNOWN.items():
+        for reason in dict.fromkeys(reasons.values()):
+            entries = ", ".join(str(i) for i, r in sorted(reasons.items()) if r == reason)
+            lines.append(f"| {name} | {entries} | {reason} |")
+    return "\n".join(lines)
+
+
+def unlisted(reports: dict[str, Report]) -> list[str]:
+    """Entries that differ and are not in the list of known differences."""
+    return [
+        f"{name}[{o.index}] {o.title}: {o.wrong[0]}"
+        for name, report in reports.items()
+        for o in report.outcomes
+        if o.wrong and o.index not in known.KNOWN.get(name, {})
+    ]
 
 
 def _print(outcome: Outcome, *, verbose: bool) -> None:

@@ -11,12 +11,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import replay
 
-MATCHED_PERCENT_MIN = 85
+MATCHED_PERCENT_MIN = 90
+UNLISTED_MAX = 8  # answers that depend on how far controllers have come differ now and then
 
 
 @pytest.mark.timeout(600)
 def test_recordings_match() -> None:
-    """At least 85% of all recorded answers are given again; patches and errors nearly all."""
+    """Nine in ten recorded answers are given again, and what differs is listed with its reason."""
     folder = replay.recordings()
     if not folder.is_dir():
         pytest.skip(f"recordings of a real API server are missing: {folder}")
@@ -27,6 +28,8 @@ def test_recordings_match() -> None:
     print(shown)
     assert total == 713
     assert 100 * matched / total >= MATCHED_PERCENT_MIN, shown
+    others = replay.unlisted(reports)
+    assert len(others) <= UNLISTED_MAX, others
     for name, percent in (("errors.json", 95), ("patch.json", 95), ("crd.json", 90), ("services.json", 90)):
         report = reports[name]
         assert 100 * report.matched / len(report.outcomes) >= percent, (name, shown[name])

@@ -181,6 +181,7 @@ class ApiServer:
         while True:
             await asyncio.sleep(_COMPACT_EVERY_S)
             self.state.compact()
+            self.state.slim()
             await expire_events(self.state)
 
     def _end_watches(self, storage_key: str) -> None:

@@ -47,6 +47,10 @@ class Record:
             self._obj = orjson.loads(self.raw)
         return self._obj
 
+    def forget_decoded(self) -> None:
+        """Keep the JSON only; `obj` decodes it again when asked."""
+        self._obj = None
+
     @property
     def namespace(self) -> str:
         return self.key[1]
@@ -272,6 +276,14 @@ class State:
             self.compacted = last
             self._store.compact(last, lambda _error: None)
         return dropped
+
+    def slim(self) -> None:
+        """Give up the decoded form of records that only history holds; called now and then."""
+        for event in self._events:
+            current = self.head.get(event.key)
+            for record in (event.before, event.after):
+                if record is not None and record is not current:
+                    record.forget_decoded()
 
     def close(self) -> None:
         self._store.close()
