@@ -21,12 +21,12 @@ GROUP, CLUSTER = "testGroup", "overlay"
 class Lab:
     """The lab as its user has it: the podloom command and kubectl."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *, suffix: str = "") -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = str(listener.getsockname()[1])
         self.state = state
-        self.tag = f"tl{os.getpid() % 100000}"
+        self.tag = f"tl{os.getpid() % 100000}{suffix}"
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
