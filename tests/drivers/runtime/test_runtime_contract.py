@@ -120,7 +120,7 @@ async def test_the_life_of_a_pod(runtime: Runtime) -> None:
     assert await runtime.image("docker.io/library/busybox:1") is not None
     assert await runtime.image("docker.io/library/nope:1") is None
     conditions = {one.type: one.status for one in await runtime.conditions()}
-    assert conditions == {"RuntimeReady": True, "NetworkReady": True}
+    assert conditions["RuntimeReady"] and conditions["NetworkReady"]
     assert "://" in await runtime.version()
 
 

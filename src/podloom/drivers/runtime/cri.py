@@ -21,7 +21,7 @@ import grpc.aio
 
 from podloom.drivers.runtime.api import Config, RuntimeFailed, RuntimeNotFound
 from podloom.drivers.runtime.descriptors import Messages
-from podloom.model.errors import Unavailable
+from podloom.model.errors import Unavailable, Unsupported
 from podloom.model.runtime import (
     LABEL_POD_UID,
     Condition,
@@ -73,7 +73,7 @@ class CriClient:
     """Runtime (see api.py) over a unix socket. `connect` reads the message types; gRPC reconnects by itself."""
 
     def __init__(self, path: str, messages: Messages) -> None:
-        self._messages = messages
+        self._path, self._messages = path, messages
         self._channel = grpc.aio.insecure_channel(f"unix://{path}", options=_OPTIONS)
         self._calls: dict[str, tuple[Any, Any]] = {}
         self._cri_events = True
@@ -81,12 +81,7 @@ class CriClient:
     @classmethod
     def connect(cls, path: str) -> CriClient:
         """Unavailable when nothing listens there, Unsupported when its executable carries no CRI v1."""
-        executable = server_executable(path)
-        try:
-            messages = Messages(executable, _RUNTIME, _EVENTS, _EXIT)
-        except OSError as e:  # it ended between the connection and the look at its file
-            raise Unavailable(f"read the messages of {executable}", str(e)) from e
-        return cls(path, messages)
+        return cls(path, _messages(path, _RUNTIME))
 
     async def close(self) -> None:
         await self._channel.close()
@@ -233,7 +228,7 @@ class CriClient:
         ]
 
     async def events(self) -> AsyncIterator[Event]:
-        if self._cri_events:
+        if self._cri_events and self._serves(_RUNTIME, "GetContainerEvents"):
             try:
                 async for event in self._events_cri():
                     yield event
@@ -245,8 +240,8 @@ class CriClient:
         async for event in self._events_containerd():
             yield event
 
-    async def _stream(self, service: str, method: str, **fields: Any) -> AsyncIterator[Any]:
-        request, response = self._messages.method(service, method)
+    async def _stream(self, messages: Messages, service: str, method: str, **fields: Any) -> AsyncIterator[Any]:
+        request, response = messages.method(service, method)
         stub = self._channel.unary_stream(
             f"/{service}/{method}",
             request_serializer=request.SerializeToString,
@@ -258,19 +253,39 @@ class CriClient:
         except grpc.aio.AioRpcError as e:
             raise _failed(method, e) from None
 
+    def _serves(self, service: str, method: str) -> bool:
+        try:
+            self._messages.method(service, method)
+        except KeyError:
+            return False
+        return True
+
     async def _events_cri(self) -> AsyncIterator[Event]:
-        async for message in self._stream(_RUNTIME, "GetContainerEvents"):
+        async for message in self._stream(self._messages, _RUNTIME, "GetContainerEvents"):
             yield Event(message.container_id, message.container_event_type == _STOPPED_EVENT)
 
     async def _events_containerd(self) -> AsyncIterator[Event]:
         """Task exits of containers; those of exec processes carry an id of their own and are left out."""
-        task_exit = self._messages.get(_EXIT)
-        async for message in self._stream(_EVENTS, "Subscribe", filters=['topic=="/tasks/exit"']):
+        try:
+            messages = _messages(self._path, _EVENTS, _EXIT)
+        except Unsupported as e:
+            raise RuntimeFailed("hear the runtime's events", e.message, "UNIMPLEMENTED") from e
+        task_exit = messages.get(_EXIT)
+        async for message in self._stream(messages, _EVENTS, "Subscribe", filters=['topic=="/tasks/exit"']):
             if message.namespace != "k8s.io":
                 continue
             exit_ = task_exit.FromString(message.event.value)
             if exit_.id == exit_.container_id:
                 yield Event(exit_.container_id, True)
+
+
+def _messages(path: str, *full_names: str) -> Messages:
+    """The message types of whoever listens at `path`. Unavailable, Unsupported."""
+    executable = server_executable(path)
+    try:
+        return Messages(executable, *full_names)
+    except OSError as e:  # it ended between the connection and the look at its file
+        raise Unavailable(f"read the messages of {executable}", str(e)) from e
 
 
 def _failed(attempted: str, error: grpc.aio.AioRpcError) -> RuntimeFailed:

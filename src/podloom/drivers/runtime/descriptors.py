@@ -105,7 +105,11 @@ class Messages:
             file.ClearField("message_type")
             file.message_type.append(kept_message)
         file.name = f"{full_name}.proto"
-        self._pool.AddSerializedFile(file.SerializeToString())
+        try:
+            self._pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as e:
+            text = f"its descriptor needs files that are not loaded: {e}"
+            raise Unsupported(f"read the messages of {full_name}", text) from e
 
     def get(self, full_name: str) -> Any:
         """The class of a message, e.g. runtime.v1.PodSandboxConfig; KeyError when this version lacks it."""

@@ -68,7 +68,7 @@ def _ready(report: NodeReport) -> Out:
     if report.runtime_trouble:
         problems.append(f"container runtime is down: {report.runtime_trouble}")
     for one in report.conditions:
-        if not one.status:
+        if not one.status and one.type in ("RuntimeReady", "NetworkReady"):  # others are advice
             what = "network" if one.type == "NetworkReady" else "runtime"
             head = "container runtime network not ready" if what == "network" else "container runtime not ready"
             problems.append(f"{head}: {one.type}=false reason:{one.reason} message:{one.message}")
