@@ -105,8 +105,9 @@ class Cluster:
         try:
             await act()
             self._failures = 0
-        except (PodloomError, KubeError, OSError) as error:
-            log.warning("cluster is not as wanted", cluster=self.wanted.get("id"), error=str(error))
+        except Exception as error:  # whatever it is, the user must hear of it and the cluster be tried again
+            known = isinstance(error, (PodloomError, KubeError, OSError))
+            log.warning("cluster is not as wanted", cluster=self.wanted.get("id"), error=str(error), exc_info=not known)
             await self._report_failure(error)
             asyncio.get_running_loop().call_later(RETRY_S[min(self._failures, len(RETRY_S) - 1)], self._changed.set)
             self._failures += 1
@@ -234,7 +235,7 @@ class Cluster:
                 "kubeconfigs": texts,
                 "podloom": {"steps": self.steps.entries, "apiServerAddress": loopback},
             },
-            generation=resource["properties"].get("podloom", {}).get("generation"),
+            generation=_generation(resource),
         )
 
     async def _report_failure(self, error: Exception) -> None:
@@ -243,7 +244,7 @@ class Cluster:
             return
         found = {"code": getattr(error, "arm_code", "InternalServerError"), "message": str(error)}
         patch = {"provisioningState": "Failed", "error": found}
-        await self.context.cloud.report(self.wanted["id"], patch)
+        await self.context.cloud.report(self.wanted["id"], patch, generation=_generation(self.wanted))
 
     async def _publish(self, entries: list[dict[str, Any]]) -> None:
         await self.context.cloud.report(self.wanted["id"], {"podloom": {"steps": entries}})
@@ -315,8 +316,13 @@ def _state(resource: Mapping[str, Any]) -> str:
 
 def _wish(resource: Mapping[str, Any]) -> tuple[Any, bool]:
     """What of a resource is the user's wish: its generation, and whether it is to go."""
-    generation = resource.get("properties", {}).get("podloom", {}).get("generation")
-    return (resource.get("id"), generation), _state(resource) == "Deleting"
+    return (resource.get("id"), _generation(resource)), _state(resource) == "Deleting"
+
+
+def _generation(resource: Mapping[str, Any]) -> int | None:
+    """Which wish of the user this is; a report says which one it is about."""
+    found: int | None = resource.get("properties", {}).get("podloom", {}).get("generation")
+    return found
 
 
 async def _ensure(cloud: CloudClient, id_: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import structlog
 
 from podloom.drivers.arm import CloudClient
 from podloom.drivers.files import write_if_changed
-from podloom.drivers.kernel.netns import delete_netns, list_netns
+from podloom.drivers.kernel.netns import delete_netns, list_netns, socket_in_netns
 from podloom.drivers.pki import Authority, kubeconfig
 from podloom.lab.hosts import Host
 from podloom.lab.processes import Keeper, running, stop
@@ -121,14 +121,21 @@ class Node:
                 },
             }
             existing = await self.context.cloud.put(str(self.parts.nic), body, wait=True)
-        await self._netns_ready()
         address: str = existing["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"]
+        while not self._has_address(address):  # after a crash of the node the fabric is making the namespace anew
+            await asyncio.sleep(NETNS_PAUSE_S)
         return address
 
-    async def _netns_ready(self) -> None:
-        """Wait for the fabric to have the namespace; after a crash of the node it is making it anew."""
-        while self.host.netns not in list_netns(self.host.netns):
-            await asyncio.sleep(NETNS_PAUSE_S)
+    def _has_address(self, address: str) -> bool:
+        """Whether the namespace exists and its NIC is configured: one can bind what is there."""
+        if self.host.netns not in list_netns(self.host.netns):
+            return False
+        with socket_in_netns(self.host.netns) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError:
+                return False
+        return True
 
     def _credentials(self, address: str) -> None:
         folder, authority, name = self.host.folder("etc-kubernetes"), self.context.authority, self.parts.name
