@@ -1,1 +1,0 @@
-"""Door: azure-vnet and azure-vnet-ipam without an agent."""
