@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from podloom.drivers.pki import Authority, signing_key
 from podloom.kube.api.run import ApiServer, Listen, Options
@@ -33,6 +34,12 @@ class Client:
         async with self.session.request(method, self.url + path, data=data, headers=found) as answer:
             raw = await answer.read()
             return answer.status, json.loads(raw) if "json" in answer.content_type and raw else raw.decode()
+
+    async def call_raw(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Status and bytes of a request sent exactly so (the path is not normalised)."""
+        url = URL(self.url + path, encoded=True)
+        async with self.session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
+            return answer.status, await answer.read()
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
         return await self.call("GET", path, **headers)

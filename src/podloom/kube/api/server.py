@@ -26,7 +26,7 @@ from podloom.kube.api.discovery import Discovery
 from podloom.kube.api.metrics import Metrics
 from podloom.kube.api.negotiate import Format, negotiate
 from podloom.kube.api.options import flag
-from podloom.kube.api.output import dump, render_object
+from podloom.kube.api.output import dump, include_policy, render_object, table
 from podloom.kube.api.paths import Paths
 from podloom.kube.api.proxy import CONNECT, KubeletProxy
 from podloom.kube.api.registry import Served
@@ -207,6 +207,9 @@ class Server:
             if not found:
                 raise errors.not_found(served.type, request.name)
             return Reply({"kind": served.type.kind, "apiVersion": served.type.group_version, **found[0]})
+        if request.format.transform == "Table":
+            include = include_policy(request.query.get("includeObject", ""))
+            return Reply(table(served, objects, {}, include, request.format), status=True)
         body = {
             "kind": served.list_kind,
             "apiVersion": served.type.group_version,
