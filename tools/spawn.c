@@ -1,11 +1,12 @@
 /* Starts a process where it belongs: in a node's namespaces, cgroups and mounts, detached, logging to a file.
  *
- *   spawn [--log FILE] [--cgroup DIR]... [--join PID | --netns FILE --unshare] [--hostname NAME]
+ *   spawn [--log FILE] [--cgroup DIR]... [--leaf NAME] [--join PID | --netns FILE --unshare] [--hostname NAME]
  *         [--tmpfs DIR]... [--bind SOURCE TARGET]... [--sys] [--nofile N] -- PROGRAM ARGUMENT...
  *
  * Prints the started process's pid, as the caller sees it, and ends. --join enters every namespace of PID.
  * --unshare makes new mount, uts, ipc, cgroup and pid namespaces, where PROGRAM becomes PID 1: killing it is the
- * crash of the node. --sys gives the new node its own /proc, /sys, cgroup mounts and bpffs. A supervisor written in
+ * crash of the node. --leaf moves on into a folder below DIR once DIR is the root of the new cgroup namespace: cgroup v2
+ * passes controllers on only from a folder without processes. --sys gives the new node its own /proc, /sys, cgroup mounts and bpffs. A supervisor written in
  * Python cannot do this itself without forking a large process; this costs a millisecond.
  */
 #define _GNU_SOURCE
@@ -153,7 +154,7 @@ static void attach_log(const char *path) {
 int main(int argc, char **argv) {
     static struct bind binds[MANY];
     static const char *tmpfs[MANY], *cgroups[MANY];
-    const char *log = 0, *netns = 0, *hostname = 0;
+    const char *log = 0, *netns = 0, *hostname = 0, *leaf = 0;
     int bind_count = 0, tmpfs_count = 0, cgroup_count = 0, unshared = 0, sys = 0, i, nofile = 0;
     pid_t join = 0;
     for (i = 1; i < argc && strcmp(argv[i], "--"); i++) {
@@ -164,6 +165,7 @@ int main(int argc, char **argv) {
         else if (!strcmp(argv[i], "--log")) log = argv[++i];
         else if (!strcmp(argv[i], "--netns")) netns = argv[++i];
         else if (!strcmp(argv[i], "--hostname")) hostname = argv[++i];
+        else if (!strcmp(argv[i], "--leaf")) leaf = argv[++i];
         else if (!strcmp(argv[i], "--join")) join = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--nofile")) nofile = atoi(argv[++i]);
         else if (!strcmp(argv[i], "--cgroup")) cgroups[cgroup_count++] = argv[++i];
@@ -195,6 +197,12 @@ int main(int argc, char **argv) {
         remember_cgroup_mounts();
         if (unshare(NEW_NAMESPACES)) fail("unshare");
         if (mount(0, "/", 0, MS_REC | MS_SLAVE, 0) || mount(0, "/", 0, MS_REC | MS_SHARED, 0)) fail("propagation of /");
+        for (int c = 0; leaf && c < cgroup_count; c++) {
+            char folder[PATH_MAX];
+            snprintf(folder, sizeof folder, "%s/%s", cgroups[c], leaf);
+            make_cgroup(folder);
+            join_cgroup(folder);
+        }
     }
     /* Opened before the first mount: a target may hide a later source. After unshare: a mount binds in its own namespace only. */
     for (int b = 0; b < bind_count; b++)

@@ -63,6 +63,8 @@ class Host:
         """Make the node's folders and files; idempotent."""
         for key in FOLDERS:
             self.folder(key).mkdir(parents=True, exist_ok=True)
+        for root in cgroup_roots():
+            delegate(root, Path(self.cgroup))
         write_if_changed(self.root / "resolv.conf", f"nameserver {self.name_server}\n")
         write_if_changed(self.root / "hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
         write_if_changed(self.folder("etc-containerd") / "config.toml", containerd_config(may_raise_oom_score()))
@@ -77,7 +79,7 @@ class Host:
         files = [
             flag for name in ("resolv.conf", "hosts") for flag in ("--bind", str(self.root / name), f"/etc/{name}")
         ]
-        namespaces = ["--netns", f"/run/netns/{self.netns}", "--unshare", "--hostname", self.name]
+        namespaces = ["--netns", f"/run/netns/{self.netns}", "--unshare", "--leaf", "init", "--hostname", self.name]
         placement = [*self._cgroups(), *namespaces, "--tmpfs", "/run", *files, *binds, "--sys"]
         return ProcessSpec(
             f"node/{self.name}/holder", (str(native_path("pause")), self.name), self._log("holder"), tuple(placement)
@@ -109,8 +111,8 @@ class Host:
             remove_cgroup(root / self.cgroup)
 
     def _cgroups(self, child: str = "") -> tuple[str, ...]:
-        # The holder defines the root of the node's cgroup namespace; the others go one level below, because
-        # cgroup v2 allows no process in a folder whose children have controllers.
+        # The node's folder is the root of its cgroup namespace. All processes are one level below, because cgroup v2
+        # allows none in a folder whose children have controllers.
         folders = (root / self.cgroup / child for root in cgroup_roots())
         return tuple(flag for folder in folders for flag in ("--cgroup", str(folder)))
 
@@ -128,6 +130,19 @@ def cgroup_roots() -> list[Path]:
         if kind in {"cgroup", "cgroup2"} and path not in roots:
             roots.append(path)
     return roots
+
+
+def delegate(root: Path, path: Path) -> None:
+    """Make root/path; on cgroup v2 hand every controller of `root` down to it. `root` itself is not ours to change."""
+    folder = root
+    for part in path.parts:
+        folder = folder / part
+        folder.mkdir(exist_ok=True)
+        controllers = folder / "cgroup.controllers"
+        if controllers.exists():
+            for name in controllers.read_text().split():
+                with contextlib.suppress(OSError):  # one that cannot be handed down is a limit that cannot be set
+                    (folder / "cgroup.subtree_control").write_text(f"+{name}")
 
 
 def remove_cgroup(folder: Path) -> None:
