@@ -22,7 +22,7 @@ from podloom.cloud.engine import Answer, Engine
 from podloom.model.arm import RESOURCE_GROUPS, ResourceId
 from podloom.model.errors import PodloomError
 from podloom.model.findings import Finding, Refusal
-from podloom.plan.address.defaults import KUBERNETES_VERSION
+from podloom.model.versions import KUBERNETES_VERSION
 from podloom.render.arm import Json, error_body
 
 _BODY_MAX_BYTES = 4 << 20

@@ -16,7 +16,7 @@ def version() -> dict[str, Any]:
     import platform
     from importlib import metadata
 
-    from podloom.plan.address.defaults import KUBERNETES_VERSION
+    from podloom.model.versions import KUBERNETES_VERSION
 
     return {
         "podloom": metadata.version("podloom"),

@@ -7,8 +7,9 @@ from podloom.cloud.state import cloud_view
 from podloom.cloud.store import Row
 from podloom.model.arm import MANAGED_CLUSTERS, RESOURCE_GROUPS, ResourceId
 from podloom.model.findings import Finding
+from podloom.model.versions import KUBERNETES_VERSION
 from podloom.plan.address.cluster import check_cluster
-from podloom.plan.address.defaults import KUBERNETES_VERSION, cluster_defaults
+from podloom.plan.address.defaults import cluster_defaults
 from podloom.plan.address.names import normal_location
 from podloom.render.arm import Json, pick
 

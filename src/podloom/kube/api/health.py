@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 
 from podloom.kube.api.contract import Object
+from podloom.model.versions import GIT_VERSION, MAJOR, MINOR
 
 Check = tuple[str, Callable[[], bool]]
 ENDPOINTS = ("healthz", "livez", "readyz")
@@ -23,13 +24,13 @@ def version() -> Object:
     except metadata.PackageNotFoundError:
         own = "0"
     return {
-        "major": "1",
-        "minor": "36",
-        "emulationMajor": "1",
-        "emulationMinor": "36",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "35",
-        "gitVersion": "v1.36.2-podloom",
+        "major": MAJOR,
+        "minor": MINOR,
+        "emulationMajor": MAJOR,
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": MAJOR,
+        "minCompatibilityMinor": str(int(MINOR) - 1),
+        "gitVersion": GIT_VERSION,
         "gitCommit": f"podloom-{own}",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -12,6 +12,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
+from podloom.model.versions import MAJOR, MINOR
+
 _BODY_MAX = 10 * 1024
 
 
@@ -44,7 +46,12 @@ async def http_get(action: Mapping[str, Any], host: str, port: int, timeout_s: f
 
 
 async def _exchange(action: Mapping[str, Any], host: str, port: int, path: str, secure: bool) -> tuple[int, str]:
-    headers = {"host": f"{host}:{port}", "user-agent": "kube-probe/1.32", "accept": "*/*", "connection": "close"}
+    headers = {
+        "host": f"{host}:{port}",
+        "user-agent": f"kube-probe/{MAJOR}.{MINOR}",
+        "accept": "*/*",
+        "connection": "close",
+    }
     headers |= {one["name"].lower(): str(one.get("value", "")) for one in action.get("httpHeaders") or ()}
     path = path if path.startswith("/") else f"/{path}"
     text = f"GET {path} HTTP/1.1\r\n" + "".join(f"{key}: {value}\r\n" for key, value in headers.items()) + "\r\n"

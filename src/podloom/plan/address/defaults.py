@@ -9,9 +9,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from podloom.model.versions import KUBERNETES_VERSION
+
 Json = dict[str, Any]
 
-KUBERNETES_VERSION = "1.36.2"
 POD_CIDR = "10.244.0.0/16"  # OVL-16
 SERVICE_CIDR = "10.0.0.0/16"
 VNET_PREFIX = "10.224.0.0/12"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from podloom.model.findings import Finding
-from podloom.plan.address.defaults import KUBERNETES_VERSION
+from podloom.model.versions import KUBERNETES_VERSION
 
 Json = dict[str, Any]
 

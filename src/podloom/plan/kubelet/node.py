@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podloom.model.runtime import Condition, Image
+from podloom.model.versions import GIT_VERSION
 from podloom.plan.kubelet.fields import NodeFacts
 
 Out = dict[str, Any]
-KUBELET_VERSION = "v1.32.4"
 _PRESSURES = (
     ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -64,7 +64,9 @@ def plan_node(report: NodeReport) -> Out:
 
 def _ready(report: NodeReport) -> Out:
     """Ready, or what is missing: the runtime itself, or one of its conditions."""
-    problems = []
+    problems = (
+        [] if report.conditions or report.runtime_trouble else ["container runtime status unknown: no answer yet"]
+    )
     if report.runtime_trouble:
         problems.append(f"container runtime is down: {report.runtime_trouble}")
     for one in report.conditions:
@@ -117,7 +119,7 @@ def plan_node_status(report: NodeReport, old: Mapping[str, Any]) -> Out:
         "nodeInfo": {
             **report.system,
             "containerRuntimeVersion": report.runtime_version or "containerd://unknown",
-            "kubeletVersion": KUBELET_VERSION,
+            "kubeletVersion": GIT_VERSION,
             "kubeProxyVersion": "",
         },
     }
