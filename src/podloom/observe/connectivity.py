@@ -39,6 +39,8 @@ IMAGE = "podloom.local/echo:1"
 READY_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_MS = 2000
 PAUSE_S = 0.1
+SETTLE_S = 3.0  # a node learns of a new service's backends a moment after they are ready
+SETTLING = ("service", "DNS")
 Run = Callable[[Sequence[str]], Awaitable[bytes]]
 Progress = Callable[[str, str], None]
 
@@ -74,9 +76,21 @@ async def check(kube: KubeClient, outside: Outside, progress: Progress, *, keep:
         by_source: dict[str, list[Probe]] = {}
         for probe in probes:
             by_source.setdefault(probe.source, []).append(probe)
-        results = await asyncio.gather(*(_run(runners[s], batch) for s, batch in by_source.items()))
+        results = await asyncio.gather(*(run_probes(runners[s], batch) for s, batch in by_source.items()))
         progress(f"{len(probes)} probes", "done")
     return [outcome for batch in results for outcome in batch]
+
+
+async def run_probes(run: Run, probes: Sequence[Probe], settle_s: float = SETTLE_S) -> list[Outcome]:
+    """What came of each probe; what a new service takes time for is asked again for at most `settle_s` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settle_s
+    outcomes = await _run(run, probes)
+    while (again := [o.probe for o in outcomes if o.problem and o.probe.column in SETTLING]) and loop.time() < deadline:
+        await asyncio.sleep(PAUSE_S)
+        newer = {outcome.probe: outcome for outcome in await _run(run, again)}
+        outcomes = [newer.get(outcome.probe, outcome) for outcome in outcomes]
+    return outcomes
 
 
 async def _run(run: Run, probes: Sequence[Probe]) -> list[Outcome]:
