@@ -109,6 +109,8 @@ class Host:
     def remove_cgroups(self) -> None:
         for root in cgroup_roots():
             remove_cgroup(root / self.cgroup)
+            with contextlib.suppress(OSError):  # other nodes of the lab are still there
+                (root / self.tag).rmdir()
 
     def _cgroups(self, child: str = "") -> tuple[str, ...]:
         # The node's folder is the root of its cgroup namespace. All processes are one level below, because cgroup v2
