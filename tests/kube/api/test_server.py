@@ -36,6 +36,17 @@ async def test_write_read_delete(api: Client) -> None:
     assert (await api.get(f"{CMS}/a"))[0] == 404
 
 
+async def test_refused_generated_name_is_the_base(api: Client) -> None:
+    """Admission's refusal names the base of a generated name, so that it reads the same each time."""
+    pod = {
+        "metadata": {"generateName": "web-"},
+        "spec": {"serviceAccountName": "no", "containers": [{"name": "c", "image": "i"}]},
+    }
+    answers = [(await api.post("/api/v1/namespaces/default/pods", pod))[1]["message"] for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0].startswith('pods "web-" is forbidden')
+
+
 async def test_dry_run_stores_nothing(api: Client) -> None:
     """dryRun=All answers as if, and nothing is there afterwards."""
     assert (await api.post(f"{CMS}?dryRun=All", cm("dry")))[0] == 201

@@ -10,6 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
+from podloom.kube.api import state as state_module
 from podloom.kube.api.state import State, Step
 from podloom.kube.api.store import Change, Store
 
@@ -124,4 +127,16 @@ async def test_readers_see_a_write_only_when_it_is_durable(tmp_path: Path) -> No
     assert state.table("g/k").get("ns", "a") is None
     await done
     assert state.table("g/k").get("ns", "a") is not None
+    state.close()
+
+
+async def test_history_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large objects that change all the time do not fill the memory, though younger events would be kept."""
+    monkeypatch.setattr(state_module, "KEEP_EVENTS_MIN", 10)
+    monkeypatch.setattr(state_module, "KEEP_BYTES_MAX", 1000)
+    state = await _open(tmp_path / "s.db")
+    for n in range(100):
+        await _decide(state, "a", n)
+    assert state.compact() > 50
+    assert _values(state, state.revision) == {"a": 99}
     state.close()

@@ -15,7 +15,7 @@ from podloom.kube.api.contract import Cause, Context, Object, StatusError, Write
 from podloom.kube.api.core import Api, Reply, Request
 from podloom.kube.api.options import WriteOptions, write_options
 from podloom.kube.api.registry import Served
-from podloom.kube.api.state import Step
+from podloom.kube.api.state import Record, Step
 
 _GENERATE_TRIES = 8
 _UNOWNED = ("selfsubjectrulesreviews", "selfsubjectreviews")  # reviews whose fields no manager owns
@@ -56,17 +56,17 @@ async def store_new(
     if not applied:
         obj["metadata"].pop("managedFields", None)
         api.schemas.update_managed_fields(served.type, obj, None, manager=manager, now=ctx.now)
-    generated = bool(obj["metadata"].get("generateName")) and not obj["metadata"].get("name")
-    for attempt in range(_GENERATE_TRIES):
-        _fill(obj, ctx, served, generated=generated)
-        ctx.name = obj["metadata"].get("name", "")
-        record = api.state.head_get(served.storage_key, ctx.namespace, ctx.name)
-        if record is None or not generated or attempt == _GENERATE_TRIES - 1:
-            break
+    _fill(obj, ctx)
+    base = obj["metadata"].get("generateName", "") if not obj["metadata"].get("name") else ""
+    if base:
+        # Admission sees, and its refusals name, the base: a refused controller gets the same words each time.
+        obj["metadata"]["name"] = base
+    ctx.name = obj["metadata"].get("name", "")
     check_namespace(api, served, ctx)
     served.kind.admit(obj, None, ctx)
     api.guard(served.type, obj, ctx)
     served.kind.default(obj, ctx)
+    record = _name(api, served, obj, ctx, base)
     served.kind.prepare_create(obj, ctx)
     causes = meta.validate(obj, served.kind, served.type.namespaced) + served.kind.validate_create(obj, ctx)
     if causes:
@@ -83,15 +83,25 @@ async def store_new(
     return Reply(obj, 201)
 
 
-def _fill(obj: Object, ctx: Context, served: Served, *, generated: bool) -> None:
-    """What the server sets in metadata of a new object."""
+def _fill(obj: Object, ctx: Context) -> None:
+    """What the server sets in metadata of a new object, but for its name."""
     found = obj["metadata"]
     for unwanted in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         found.pop(unwanted, None)
-    if generated:
-        found["name"] = meta.generated_name(found["generateName"])
     found["uid"] = str(uuid.uuid4())
     found["creationTimestamp"] = ctx.now
+
+
+def _name(api: Api, served: Served, obj: Object, ctx: Context, base: str) -> Record | None:
+    """Give the object its final name, generated from base if there is one; returns who has that name already."""
+    for _ in range(_GENERATE_TRIES):
+        if base:
+            obj["metadata"]["name"] = meta.generated_name(base)
+        ctx.name = obj["metadata"].get("name", "")
+        record = api.state.head_get(served.storage_key, ctx.namespace, ctx.name)
+        if record is None or not base:
+            break
+    return record
 
 
 def check_namespace(api: Api, served: Served, ctx: Context) -> None:

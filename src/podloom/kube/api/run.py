@@ -40,7 +40,7 @@ from podloom.kube.api.tunnel import Protocol
 
 log = structlog.get_logger()
 
-_COMPACT_EVERY_S = 30.0
+_COMPACT_EVERY_S = 10.0
 _STOP_S = 3.0
 
 

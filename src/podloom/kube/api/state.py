@@ -13,6 +13,7 @@ revision is the present minus the events since.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +27,8 @@ from podloom.model.errors import Bug
 
 KEEP_S = 300.0
 KEEP_EVENTS_MIN = 1000
-KEEP_EVENTS_MAX = 100_000
+KEEP_EVENTS_MAX = 50_000
+KEEP_BYTES_MAX = 64 << 20  # of values before the changes; then events younger than KEEP_S go, too
 FIRST_REVISION = 100  # so that small numbers are "too old", as in a cluster that has been running
 
 
@@ -69,6 +71,17 @@ class Event:
     before: Record | None
     after: Record | None
     at: float
+
+
+_REVISION = re.compile(rb'"resourceVersion":"(\d+)"')
+
+
+def _revision_of(raw: bytes) -> int:
+    """metadata.resourceVersion of a stored object, without decoding it: metadata comes first (core.to_store)."""
+    found = _REVISION.search(raw)
+    if found is None:
+        raise Bug("read the event log", "a stored object has no resourceVersion")
+    return int(found.group(1))
 
 
 class Table:
@@ -124,6 +137,7 @@ class State:
         self.revision = FIRST_REVISION  # visible
         self.compacted = FIRST_REVISION
         self._events: deque[Event] = deque()
+        self._event_bytes = 0
 
     def open(self) -> None:
         """Load the store; what it held is both head and visible."""
@@ -143,13 +157,16 @@ class State:
             after = current.get(key, self.head.get(key))
             earlier = None
             if before is not None:
-                obj = orjson.loads(before)
-                earlier = Record(key, int(obj["metadata"]["resourceVersion"]), before, obj)
+                earlier = Record(key, _revision_of(before), before)
             current[key] = earlier
             undone.append(Event(rv, key, earlier, after, at))
         for event in reversed(undone):
-            self._events.append(event)
-            self.table(event.key[0]).history.append(event)
+            self._remember(event)
+
+    def _remember(self, event: Event) -> None:
+        self._events.append(event)
+        self._event_bytes += len(event.before.raw) if event.before else 0
+        self.table(event.key[0]).history.append(event)
 
     def table(self, kind: str) -> Table:
         """The visible objects of storage key `kind` (group/plural)."""
@@ -224,8 +241,7 @@ class State:
         else:
             table.put(event.after)
         self.revision = event.rv
-        table.history.append(event)
-        self._events.append(event)
+        self._remember(event)
         for listener in tuple(table.listeners):
             listener(event)
 
@@ -256,17 +272,22 @@ class State:
         return reversed(found)
 
     def compact(self, *, now: float | None = None, upto: int | None = None) -> int:
-        """Forget events older than KEEP_S beyond KEEP_EVENTS_MIN, or all up to `upto`. Returns how many."""
+        """Forget events beyond KEEP_EVENTS_MIN that are old or too many or too large, or all up to `upto`.
+
+        Returns how many.
+        """
         limit = (time.time() if now is None else now) - KEEP_S
         dropped = 0
         last = 0
         while self._events:
             event = self._events[0]
-            many = len(self._events) > KEEP_EVENTS_MAX
-            old = len(self._events) > KEEP_EVENTS_MIN and event.at < limit
-            if not (event.rv <= upto if upto is not None else many or old):
+            many = len(self._events) > KEEP_EVENTS_MAX or self._event_bytes > KEEP_BYTES_MAX
+            old = event.at < limit
+            spare = len(self._events) > KEEP_EVENTS_MIN
+            if not (event.rv <= upto if upto is not None else spare and (many or old)):
                 break
             self._events.popleft()
+            self._event_bytes -= len(event.before.raw) if event.before else 0
             history = self.table(event.key[0]).history
             if history and history[0].rv == event.rv:
                 history.popleft()

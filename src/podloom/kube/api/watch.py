@@ -34,6 +34,7 @@ BOOKMARK_S = 60.0
 TIMEOUT_S_MIN = 1800
 _LAST_BOOKMARKS_S = (2.0, 1.0)  # before the end
 
+
 @dataclass
 class _Filter:
     served: Served
