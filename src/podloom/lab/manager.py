@@ -141,7 +141,20 @@ def status() -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """What a shell needs so that kubectl works on the lab's clusters."""
+    """What a shell needs so that kubectl works on the lab's clusters.
+
+    The set-up puts a kubectl beside our programs when the machine's is too old or absent, so that folder leads PATH.
+    kubectl's cache of the clusters' discovery is the lab's: it goes with the lab, and a later one at the same port
+    is not taken for this one.
+    """
     where = paths()
     read_lab(where)
-    return {"PODLOOM_STATE": str(where.root), "KUBECONFIG": str(where.kubeconfig)}
+    found = {
+        "PODLOOM_STATE": str(where.root),
+        "KUBECONFIG": str(where.kubeconfig),
+        "KUBECACHEDIR": str(where.kubectl_cache),
+    }
+    programs, path = str(Path(python()).parent), os.environ.get("PATH", os.defpath)
+    if programs not in path.split(os.pathsep):
+        found["PATH"] = f"{programs}{os.pathsep}{path}"
+    return found

@@ -64,6 +64,10 @@ class LabPaths:
     def kubeconfig(self) -> Path:
         return self.root / "kubeconfig"
 
+    @property
+    def kubectl_cache(self) -> Path:
+        return self.root / "kubectl-cache"
+
     def cluster(self, key: str) -> Path:
         return self.root / "clusters" / key
 
