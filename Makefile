@@ -23,7 +23,4 @@ bench: install ## one figure: make bench NAME=cni-add; without NAME: the list
 	@$(PYTHON) -m bench $(NAME)
 
 clean: ## leave nothing of ours on the machine
-	@if [ -x .venv/bin/podloom ]; then .venv/bin/podloom lab down --purge --yes; fi
-	@rm -rf .venv src/podloom/native/azure-vnet src/podloom/native/echo src/podloom/native/pause src/podloom/native/probe src/podloom/native/spawn
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@scripts/clean.sh

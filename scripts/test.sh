@@ -4,5 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then exec .venv/bin/python -m pytest "$@"; fi
-.venv/bin/python -m pytest -q -n 2 -m 'not lab'
-.venv/bin/python -m pytest -q -m lab
+status=0
+.venv/bin/python -m pytest -q -n 2 -m 'not lab' || status=$?
+.venv/bin/python -m pytest -q -m lab || status=$?
+exit $status
