@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from podloom.model.errors import Unavailable
+from podloom.model.errors import PodloomError
 from podloom.plan.kube.pods import digest
 
 
@@ -25,7 +25,11 @@ class PodNames:
 
     @contextmanager
     def one(self, owner_uid: str, prefix: str) -> Iterator[str]:
-        """A name to create under; given out again if the body ends with Unavailable."""
+        """A name to create under; given out again if the create failed.
+
+        After an unknown outcome that is what keeps it from being made twice; after a refusal it keeps the refusal's
+        words, and so the owner's status, the same until something changes.
+        """
         waiting = self._unsure.pop(owner_uid, [])
         if waiting:
             name = waiting.pop()
@@ -36,6 +40,6 @@ class PodNames:
             name = prefix + digest([self._nonce, owner_uid, self._count], 5)
         try:
             yield name
-        except Unavailable:
+        except PodloomError:
             self._unsure.setdefault(owner_uid, []).append(name)
             raise
