@@ -234,12 +234,13 @@ class Column:
 class Kind:
     """What is special about one built-in kind; every method has a harmless default.
 
-    The server calls, for a create: default, prepare_create, validate_create; for an update (PUT and PATCH):
-    default, prepare_update, validate_update. prepare_* mutate `obj` in place (strip status on the main resource,
-    keep what the client may not change, set generation, allocate); validate_* return every mistake at once and the
-    server answers 422 Invalid. `admit` runs before defaults on create/update/delete and may raise StatusError
-    (403 etc.) or mutate. `after_delete` and `after_store` release or take things the store must do in the same
-    transaction (e.g. service addresses); they may return extra writes.
+    The server calls, for a create: default, (managed fields), admit, default again, prepare_create, (ObjectMeta
+    rules), validate_create; for an update (PUT and PATCH) the same with prepare_update and validate_update; for a
+    delete admit(obj, obj). prepare_* mutate `obj` in place (strip status on the main resource, keep what the client
+    may not change, set generation, allocate); validate_* return every mistake at once and the server answers 422
+    Invalid. `admit` may raise StatusError (403 etc.) or mutate; while a generated name is still open it sees the base
+    as the name. `after_delete` and `after_store` release or take things the store must do in the same transaction
+    (e.g. service addresses); they may return extra writes.
 
     The server does for every kind, so a Kind need not: decode and field validation, name from generateName, uid,
     creationTimestamp, resourceVersion, deletionTimestamp and finalizers, validation of ObjectMeta (name by
