@@ -57,7 +57,9 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         cert = _builder(name, name, key).add_extension(_CA, critical=True).add_extension(_CA_USAGE, critical=True)
-        signed = cert.sign(key, hashes.SHA256())
+        # Without the key identifiers a verifier that follows RFC 5280 strictly, as Python 3.13's does, refuses the chain.
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        signed = cert.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(key_path, _key_pem(key), mode=0o600)
         write_atomic(cert_path, signed.public_bytes(serialization.Encoding.PEM))
@@ -76,12 +78,16 @@ class Authority:
             _builder(_subject(common_name, groups), self._cert.subject, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_LEAF_PURPOSES, critical=False)
+            .add_extension(self._identifier(), critical=False)
         )
         if hosts:
             cert = cert.add_extension(_alternative_names(hosts), critical=False)
         write_atomic(pair.key, _key_pem(key), mode=0o600)
         write_atomic(pair.cert, cert.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return pair
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     def _fits(self, path: Path, common_name: str, groups: Sequence[str], hosts: Sequence[str]) -> bool:
         cert = x509.load_pem_x509_certificate(path.read_bytes())
