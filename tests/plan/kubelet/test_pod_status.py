@@ -161,6 +161,15 @@ def test_a_stopped_pod_ends() -> None:
     assert plan_status(pod(), StatusInputs(world, NODE, NOW, ending=True))["phase"] == "Succeeded"
 
 
+def test_a_never_pod_whose_sandbox_died_has_ended() -> None:
+    """What was created and not started will not start any more: the pod has failed."""
+    world = runtime(one("main", State.EXITED), one("late", State.CREATED), ready=False)
+    subject = pod("Never")
+    subject["spec"]["containers"].append({"name": "late", "image": "l"})
+    assert is_finished(subject, world)
+    assert plan_status(subject, StatusInputs(world, NODE, NOW, ending=True))["phase"] == "Failed"
+
+
 def test_host_network() -> None:
     subject = pod()
     subject["spec"]["hostNetwork"] = True

@@ -61,7 +61,9 @@ class World:
     def act(self, subject: dict[str, Any], actions: Actions) -> None:
         self.tick += 10
         stopped = set(actions.stop_sandboxes)
-        self.sandboxes = [replace(s, ready=False) if s.id in stopped else s for s in self.sandboxes]
+        assert not {c.sandbox_id for c in self.containers} & set(actions.remove_sandboxes)
+        kept = [s for s in self.sandboxes if s.id not in actions.remove_sandboxes]
+        self.sandboxes = [replace(s, ready=False) if s.id in stopped else s for s in kept]
         ended = {k.container_id for k in actions.kill} | {c.id for c in self.containers if c.sandbox_id in stopped}
         self.containers = [
             replace(c, state=State.EXITED, exit_code=137, finished_at_ns=self.tick) if c.id in ended else c
@@ -201,6 +203,30 @@ def test_old_dead_containers_are_removed() -> None:
         "main1",
         "main2",
     }
+
+
+def test_what_never_started_is_removed() -> None:
+    """A kubelet killed between create and start: the container goes, and its start is no restart."""
+    made = [container(MAIN, "s0", 0, State.CREATED), container(SECOND_MAIN, "s0", 0, State.RUNNING)]
+    actions = plan_actions(pod("Never", init=()), pod_runtime([sandbox()], made), {}, 0)
+    assert actions.remove == ("main0",) and actions.start[0].attempt == 0
+
+
+def test_an_unknown_container_is_stopped_first() -> None:
+    made = [container(MAIN, "s0", 0, State.UNKNOWN), container(SECOND_MAIN, "s0", 0, State.RUNNING)]
+    actions = plan_actions(pod(init=()), pod_runtime([sandbox()], made), {}, 0)
+    assert [one.container_id for one in actions.kill] == ["main0"] and not actions.start
+
+
+def test_a_dead_sandbox_is_stopped_and_later_removed() -> None:
+    """Stopping gives its address back; it is removed when its containers are gone."""
+    dead = [container(MAIN, "s0", n, State.EXITED) for n in range(2)]
+    lost = plan_actions(pod(init=()), pod_runtime([sandbox(ready=False)], dead), {}, 0)
+    assert (lost.stop_sandboxes, lost.create_sandbox) == (("s0",), 1)
+    live = [container(c, "s1", n, State.RUNNING) for n, c in ((2, MAIN), (3, SECOND_MAIN))]
+    both = [sandbox(ready=False), sandbox(1)]
+    assert plan_actions(pod(init=()), pod_runtime(both, dead + live), {}, 0).remove_sandboxes == ()
+    assert plan_actions(pod(init=()), pod_runtime(both, live), {}, 0).remove_sandboxes == ("s0",)
 
 
 def test_sidecars_stop_last() -> None:

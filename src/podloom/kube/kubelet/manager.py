@@ -79,7 +79,7 @@ class PodManager:
         worker = self.workers.get(uid)
         if kind == "DELETED":
             if worker is not None:
-                worker.remove()
+                worker.remove(pod)
         elif worker is not None:
             worker.update(pod)
         else:

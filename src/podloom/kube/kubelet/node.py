@@ -9,6 +9,7 @@ five minutes; the lease every ten seconds (Kubernetes docs, "Node heartbeats").
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import time
@@ -33,6 +34,7 @@ _CHECK_READY_S = 5.0
 _CHECK_WAITING_S = 0.25
 _STATUS_S = 300.0
 _IMAGES_MAX = 50
+_DOWN_S = 30.0  # a runtime that restarts within this time does not make the node unready
 
 
 class NodeReporter:
@@ -44,6 +46,10 @@ class NodeReporter:
         self._sent: Object | None = None
         self._sent_at = 0.0
         self._runtime_trouble = ""
+        self._answered_at = time.monotonic()
+        self._conditions_seen: list[Condition] = []
+        self._images_seen: list[Image] = []
+        self._system = _system_info()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -78,7 +84,7 @@ class NodeReporter:
             conditions=tuple(conditions),
             runtime_trouble=self._runtime_trouble,
             images=tuple(await self._images()),
-            system=_system_info(),
+            system=self._system,
             now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
         await self._write(report)
@@ -89,19 +95,17 @@ class NodeReporter:
                 self._version = await self._node.runtime.version()
             conditions = await self._node.runtime.conditions()
         except RuntimeFailed as e:
-            self._runtime_trouble = e.found
-            return []
-        self._runtime_trouble = ""
+            if time.monotonic() - self._answered_at > _DOWN_S:
+                self._runtime_trouble = e.found
+            return self._conditions_seen
+        self._runtime_trouble, self._answered_at, self._conditions_seen = "", time.monotonic(), conditions
         return conditions
 
     async def _images(self) -> list[Image]:
-        if self._runtime_trouble:
-            return []
-        try:
+        with contextlib.suppress(RuntimeFailed):
             images = await self._node.runtime.list_images()
-        except RuntimeFailed:
-            return []
-        return sorted(images, key=lambda one: (-one.size_bytes, one.id))[:_IMAGES_MAX]
+            self._images_seen = sorted(images, key=lambda one: (-one.size_bytes, one.id))[:_IMAGES_MAX]
+        return self._images_seen
 
     async def _write(self, report: NodeReport) -> None:
         """Register when needed; write the status when it says something new or five minutes have passed."""

@@ -67,6 +67,7 @@ class PodWorker:
         self.rejected: tuple[str, str] | None = None
         self.removed = False
         self._retry: dict[str, float] = {}
+        self._stopped: set[str] = set()
         self._stopper: Stopper | None = None
         self._dirty = asyncio.Event()
         self._stop = asyncio.Event()
@@ -93,9 +94,9 @@ class PodWorker:
                 self.stopper_wake()
         self.mark()
 
-    def remove(self) -> None:
-        """The API server has no such pod any more."""
-        self.removed = True
+    def remove(self, pod: Object) -> None:
+        """The API server has no such pod any more; `pod` is its last state."""
+        self.pod, self.removed = pod, True
         self.reporter.gone = True
         self._stop.set()
         self.stopper_wake()
@@ -182,7 +183,8 @@ class PodWorker:
             return None, False
         waits = await self._advance()
         if is_finished(self.pod, self.runtime):
-            self.publish()
+            await self._stop_containers()
+            self.publish(ending=True)
             await self._release()
         return waits, False
 
@@ -245,7 +247,7 @@ class PodWorker:
     async def _act(self, actions: Actions) -> bool:
         """Do the first kind of step that is wanted; False when there was none that can be done now."""
         for sandbox_id in actions.stop_sandboxes:
-            await self.node.runtime.stop_sandbox(sandbox_id)
+            await self._stop_sandbox(sandbox_id)
         if actions.create_sandbox is not None:
             return await self._new_sandbox(actions.create_sandbox)
         if actions.kill:
@@ -253,6 +255,8 @@ class PodWorker:
             return True
         for container_id in actions.remove:
             await self._forget_container(container_id)
+        for sandbox_id in actions.remove_sandboxes:
+            await self.node.runtime.remove_sandbox(sandbox_id)
         now = time.monotonic()
         ready = [one for one in actions.start if self._retry.get(one.name, 0.0) <= now]
         sandbox = self.runtime.sandbox
@@ -288,10 +292,6 @@ class PodWorker:
             self.node.recorder.pod(
                 self.pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created."
             )
-        for old in self.runtime.sandboxes:
-            if not old.ready and not any(one.sandbox_id == old.id for one in self.runtime.containers):
-                await self.node.runtime.stop_sandbox(old.id)
-                await self.node.runtime.remove_sandbox(old.id)
         self._retry.pop(_SANDBOX, None)
         await self.starter.sandbox(self.pod, attempt)
         return True
@@ -368,8 +368,13 @@ class PodWorker:
         """Give the network back; containers stay for their logs."""
         self.prober.stop()
         for sandbox in self.runtime.sandboxes:
-            if sandbox.ready:
-                await self.node.runtime.stop_sandbox(sandbox.id)
+            await self._stop_sandbox(sandbox.id)
+
+    async def _stop_sandbox(self, sandbox_id: str) -> None:
+        """Once for each, dead ones too: what they hold of the network is given back only by this."""
+        if sandbox_id not in self._stopped:
+            await self.node.runtime.stop_sandbox(sandbox_id)
+            self._stopped.add(sandbox_id)
 
     async def _ended(self) -> None:
         """A pod that has failed or succeeded: nothing of it may run."""

@@ -288,6 +288,9 @@ def is_finished(pod: Object, runtime: PodRuntime) -> bool:
         if policy == "Never" and last and last.state is State.EXITED and last.exit_code and not is_sidecar(container):
             return True
     ended = [runtime.latest(one["name"]) for one in pod["spec"]["containers"]]
+    began = any(one.state is not State.CREATED for one in runtime.containers)
+    if policy == "Never" and began and not any(one.ready for one in runtime.sandboxes):
+        return True  # it gets no second sandbox
     return all(one is not None and one.state is State.EXITED and not should_restart(policy, one) for one in ended)
 
 

@@ -39,8 +39,9 @@ class PodRuntime:
         return next((c for c in self.containers if c.name == name and sandbox_id in ("", c.sandbox_id)), None)
 
     def next_attempt(self, name: str) -> int:
-        """One more than any container of that name had: the runtime reserves names by attempt."""
-        return 1 + max((c.restart_count for c in self.containers if c.name == name), default=-1)
+        """One more than any that started: names are reserved by attempt, and what never started is removed."""
+        began = [c.restart_count for c in self.containers if c.name == name and c.state is not State.CREATED]
+        return 1 + max(began, default=-1)
 
     def previous(self, name: str) -> Container | None:
         """The one before the newest."""
@@ -92,11 +93,13 @@ class Actions:
     start: tuple[Start, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     remove: tuple[str, ...] = ()  # dead containers nobody needs
+    remove_sandboxes: tuple[str, ...] = ()  # old ones that hold no container any more
     initialized: bool = False
 
     @property
     def idle(self) -> bool:
-        return not (self.stop_sandboxes or self.kill or self.start or self.remove) and self.create_sandbox is None
+        any_step = self.stop_sandboxes or self.kill or self.start or self.remove or self.remove_sandboxes
+        return not any_step and self.create_sandbox is None
 
 
 @dataclass
@@ -118,10 +121,14 @@ def is_sidecar(container: Object) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
+def _level(container: Container) -> int:
+    text = container.annotations.get(ANNOTATION_BACKOFF, "")
+    return int(text) if text.isdigit() else container.restart_count
+
+
 def backoff(last: Container) -> tuple[int, int]:
     """(seconds to wait after its end, back-off level of the next start); after 600 s of running it starts anew."""
-    text = last.annotations.get(ANNOTATION_BACKOFF, "")
-    level = int(text) if text.isdigit() else last.restart_count
+    level = _level(last)
     ran_s = (last.finished_at_ns - last.started_at_ns) / SECOND if last.started_at_ns else 0
     if ran_s >= BACKOFF_RESET_S:
         level = 0
@@ -138,7 +145,7 @@ def should_restart(policy: str, last: Container) -> bool:
 
 def _plan_start(plan: _Plan, name: str, last: Container, *, init: bool) -> None:
     """Start `name` now, or note until when it must wait."""
-    delay, level = backoff(last)
+    delay, level = (0, _level(last)) if last.state is State.CREATED else backoff(last)
     until = (last.finished_at_ns or last.created_at_ns) + delay * SECOND
     if delay and until > plan.now_ns:
         plan.waiting.append(Waiting(name, until, delay))
@@ -172,14 +179,14 @@ def needs_sandbox(pod: Object, runtime: PodRuntime) -> bool:
 
 def _sandbox_actions(pod: Object, runtime: PodRuntime) -> Actions:
     policy = pod["spec"].get("restartPolicy") or "Always"
-    if policy == "Never" and runtime.containers:
+    if policy == "Never" and any(one.state is not State.CREATED for one in runtime.containers):
         return Actions()
     if policy == "OnFailure":
         ended = [runtime.latest(one["name"]) for one in pod["spec"]["containers"]]
         if all(one is not None and one.state is State.EXITED and one.exit_code == 0 for one in ended):
             return Actions()
     return Actions(
-        stop_sandboxes=tuple(one.id for one in runtime.sandboxes if one.ready),
+        stop_sandboxes=tuple(one.id for one in runtime.sandboxes),  # a dead one may still hold its address
         create_sandbox=1 + max((one.attempt for one in runtime.sandboxes), default=-1),
     )
 
@@ -196,6 +203,8 @@ def _plan_init(plan: _Plan) -> bool:
         here = runtime.latest(name, sandbox_id)
         if here is None:
             _plan_start_new_sandbox(plan, name, runtime.latest(name), init=True)
+        elif here.state is State.UNKNOWN:
+            plan.kill.append(Kill(here.id, name, f"Container {name} is in an unknown state, will be restarted"))
         elif here.state is State.RUNNING and sidecar:
             message = _unhealthy(container, here, health.get(here.id))
             if message:
@@ -204,9 +213,7 @@ def _plan_init(plan: _Plan) -> bool:
                 continue
         elif here.state is State.EXITED and here.exit_code == 0 and not sidecar:
             continue
-        elif here.state is not State.RUNNING and (
-            sidecar or policy != "Never" or here.state in (State.CREATED, State.UNKNOWN)
-        ):
+        elif here.state is not State.RUNNING and (sidecar or policy != "Never" or here.state is State.CREATED):
             _plan_start(plan, name, here, init=True)
         if not mains_began:
             return False
@@ -218,7 +225,8 @@ def _plan_start_new_sandbox(plan: _Plan, name: str, before: Container | None, *,
     if before is None:
         plan.start.append(Start(name, 0, 0, init))
     else:
-        plan.start.append(Start(name, plan.runtime.next_attempt(name), backoff(before)[1], init))
+        level = _level(before) if before.state is State.CREATED else backoff(before)[1]
+        plan.start.append(Start(name, plan.runtime.next_attempt(name), level, init))
 
 
 def _plan_mains(plan: _Plan) -> None:
@@ -230,6 +238,8 @@ def _plan_mains(plan: _Plan) -> None:
         if here is None:
             if before is None or should_restart(policy, before):
                 _plan_start_new_sandbox(plan, name, before, init=False)
+        elif here.state is State.UNKNOWN:
+            plan.kill.append(Kill(here.id, name, f"Container {name} is in an unknown state, will be restarted"))
         elif here.state is State.RUNNING:
             message = _unhealthy(container, here, health.get(here.id))
             if message:
@@ -251,19 +261,28 @@ def plan_actions(pod: Object, runtime: PodRuntime, health: Mapping[str, Health],
         start=tuple(plan.start),
         waiting=tuple(plan.waiting),
         remove=tuple(superfluous(runtime)),
+        remove_sandboxes=tuple(empty_sandboxes(runtime)),
         initialized=initialized,
     )
 
 
 def superfluous(runtime: PodRuntime) -> list[str]:
-    """Dead containers beyond the newest and the one before it (kept for `kubectl logs --previous`)."""
+    """Containers that never started, and dead ones beyond the newest two (kept for `kubectl logs --previous`)."""
     seen: dict[str, int] = {}
-    out = []
+    out = [container.id for container in runtime.containers if container.state is State.CREATED]
     for container in runtime.containers:
+        if container.state is State.CREATED:
+            continue
         seen[container.name] = seen.get(container.name, 0) + 1
         if seen[container.name] > 2 and container.state is not State.RUNNING:
             out.append(container.id)
     return out
+
+
+def empty_sandboxes(runtime: PodRuntime) -> list[str]:
+    """Dead sandboxes before the newest one that no container refers to."""
+    used = {container.sandbox_id for container in runtime.containers}
+    return [one.id for one in runtime.sandboxes[1:] if not one.ready and one.id not in used]
 
 
 def stop_order(pod: Object, runtime: PodRuntime) -> list[list[Container]]:
