@@ -57,7 +57,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         cert = _builder(name, name, key).add_extension(_CA, critical=True).add_extension(_CA_USAGE, critical=True)
-        # Without the key identifiers a verifier that follows RFC 5280 strictly, as Python 3.13's does, refuses the chain.
+        # A verifier that follows RFC 5280 strictly, as Python 3.13 does, refuses a chain without key identifiers.
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         signed = cert.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
         folder.mkdir(parents=True, exist_ok=True)
