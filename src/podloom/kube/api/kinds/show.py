@@ -11,11 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from podloom.kube.api.contract import Column, Object
+from podloom.kube.api.schema.registry import definitions_path
 
 NONE = "<none>"
 UNKNOWN = "<unknown>"
@@ -23,18 +22,10 @@ UNSET = "<unset>"
 
 
 @cache
-def _schemas() -> Path:
-    """The folder of the schemas; the package is not imported, which would take longer than all reading."""
-    spec = find_spec("kubernetes_validate")
-    where = spec.submodule_search_locations if spec else None
-    return Path(next(iter(where or ["."]))) / "kubernetes-json-schema" / "v1.36.0-local"
-
-
-@cache
 def doc(schema: str, field: str = "") -> str:
     """The documentation of a schema's field, e.g. doc("podspec-v1", "nodeName"); of the schema without a field."""
     try:
-        found = json.loads((_schemas() / f"{schema}.json").read_bytes())
+        found = json.loads(definitions_path().with_name(f"{schema}.json").read_bytes())
     except OSError:
         return ""
     node = found.get("properties", {}).get(field, {}) if field else found
