@@ -116,11 +116,15 @@ class Daemon:
         return ProcessSpec("fabric", argv, self.paths.logs / "fabric.log")
 
     async def _cloud_answers(self) -> None:
+        told = ""
         while True:
             try:
                 await self.cloud.list(MANAGED_CLUSTERS)
                 return
-            except Unavailable:
+            except Unavailable as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.info("waiting for the cloud", reason=told)
                 await asyncio.sleep(PAUSE_S)
 
     async def _internet_exists(self) -> None:
