@@ -20,8 +20,8 @@ a_lab_runs() { grep -lsq PODLOOM_PROCESS= /proc/[0-9]*/environ; }
 # only when empty and no package's: another lab, or a container runtime of this machine, may use them.
 remove_empty_folders() {
     local folder
-    for folder in /opt/cni/bin /opt/cni /etc/cni /etc/kubernetes /etc/containerd /var/lib/cni /var/lib/kubelet \
-        /var/lib/containerd /var/log/pods /var/log/containers /var/lib/podloom; do
+    for folder in /opt/cni/bin /opt/cni /opt/containerd/bin /opt/containerd/lib /opt/containerd /etc/cni /etc/kubernetes \
+        /etc/containerd /var/lib/cni /var/lib/kubelet /var/lib/containerd /var/log/pods /var/log/containers /var/lib/podloom; do
         [ -d "$folder" ] && ! dpkg-query -S "$folder" >/dev/null 2>&1 || continue
         rmdir "$folder" 2>/dev/null || true
     done
