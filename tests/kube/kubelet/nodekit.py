@@ -123,7 +123,7 @@ class NodeKit:
         self.host.prepare()
         for plugin in ("bridge", "host-local", "loopback", "portmap"):
             shutil.copy(f"/usr/lib/cni/{plugin}", self.host.folder("cni-bin"))
-        self.pids["holder"] = spawn(self.tag, self.host.holder())
+        self.start_holder()
         self.write_cni()
         self.start_containerd()
         self.load(pause_archive())
@@ -137,6 +137,9 @@ class NodeKit:
         folder = self.host.folder("etc-cni") / "net.d"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "10-test.conflist").write_text(json.dumps(CNI))
+
+    def start_holder(self) -> None:
+        self.pids["holder"] = spawn(self.tag, self.host.holder())
 
     def start_containerd(self) -> None:
         self.pids["containerd"] = spawn(self.tag, self.host.containerd(self.pids["holder"]))

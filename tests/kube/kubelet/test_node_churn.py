@@ -79,3 +79,27 @@ def test_churn_with_kills(node: NodeKit, seed: int) -> None:
     assert sum(restarts) == 0
     node.kubectl("delete", "pod", "--all", timeout=120)
     node.wait("empty", lambda: settled(node, set()), 60)
+
+
+def test_crash_of_the_node(node: NodeKit) -> None:
+    """The node dies with all its processes and comes back: pods run again, in new sandboxes, no address is lost."""
+    names = {f"crash{n}" for n in range(4)}
+    node.apply(*(pod(node, name) for name in sorted(names)))
+    node.wait("settled", lambda: settled(node, names), 60)
+    for name in ("kubelet", "containerd", "holder"):
+        node.kill(name)
+    node.start_holder()
+    node.start_containerd()
+    node.start_kubelet()
+
+    def back() -> bool:
+        items = node.get("pods")["items"]
+        ready = [c["status"] for one in items for c in one["status"]["conditions"] if c["type"] == "Ready"]
+        restarted = [s["restartCount"] for one in items for s in one["status"]["containerStatuses"]]
+        addresses = {name for name in listed(node, "/var/lib/cni/networks/test") if name[0] == "1"}
+        wanted = {one["status"].get("podIP") for one in items}
+        return ready == ["True"] * 4 and restarted == [1] * 4 and addresses == wanted
+
+    node.wait("pods are back", back, 60)
+    node.kubectl("delete", "pod", "--all", timeout=120)
+    node.wait("empty", lambda: settled(node, set()), 60)
