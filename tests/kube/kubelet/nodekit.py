@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from podloom.drivers.pki import Authority, kubeconfig, signing_key
-from podloom.lab.hosts import Host
+from podloom.lab.hosts import Host, cgroup_roots, remove_cgroup
 from podloom.lab.processes import ProcessSpec, spawn, stop
 from podloom.native import native_path
 
@@ -273,3 +273,5 @@ class NodeKit:
                 self._gone(pid)
         subprocess.run(["ip", "netns", "del", self.host.netns], check=False)
         self.host.remove()
+        for root in cgroup_roots():
+            remove_cgroup(root / self.tag)
