@@ -220,9 +220,13 @@ def test_new_boot_ends_all_leases(box: Box) -> None:
 
 
 def test_other_names_of_the_executable(box: Box) -> None:
-    """As loopback it brings `lo` up; as azure-vnet-ipam it says that the overlay does not need it."""
+    """As loopback it brings `lo` up; as azure-vnet-ipam and azure-ipam it gives addresses only."""
     box.sh("ip netns add one")
     assert box.call("ADD", "one", "one", plugin="loopback", ifname="lo")[0] == 0
     assert "UP" in box.sh("ip link show lo", netns="one")
     assert box.call("DEL", "one", "one", plugin="loopback", ifname="lo") == (0, None)
-    assert "overlay" in box.call("ADD", "one", "one", plugin="azure-vnet-ipam")[1]["details"]
+    for plugin in ("azure-vnet-ipam", "azure-ipam"):
+        code, result = box.call("ADD", "one", "one", plugin=plugin)
+        assert code == 0 and "interfaces" not in result and result["ips"][0]["address"].endswith("/32")
+        assert "eth0" not in box.sh("ip -o link", netns="one")
+        assert box.call("DEL", "one", "one", plugin=plugin) == (0, None)

@@ -197,7 +197,7 @@ def test_plugins_and_list_are_installed_whole(tmp_path: Path) -> None:
     plugins, lists = tmp_path / "bin", tmp_path / "net.d"
     assert install_plugins(native_path("azure-vnet"), plugins, reference)
     names = {path.name for path in plugins.iterdir()}
-    assert names == {"azure-vnet", "azure-vnet-ipam", "portmap", "loopback"}
+    assert names == {"azure-vnet", "azure-vnet-ipam", "azure-ipam", "portmap", "loopback"}
     assert all(path.stat().st_mode & 0o777 == 0o755 for path in plugins.iterdir())
     assert install_conflist(lists, portmap=True) and not install_conflist(lists, portmap=True)
     (lists / FILE_NAME).write_text("{")

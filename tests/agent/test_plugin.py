@@ -167,9 +167,9 @@ async def test_a_plugin_killed_in_the_middle_of_its_request(place: Place, node: 
 
 
 async def test_a_plugin_killed_while_it_waits(place: Place, node: MemoryNode) -> None:
-    """A client's deadline kills the plugin; the DEL that follows leaves nothing."""
+    """A client's deadline kills the plugin; the DEL that follows waits for the ADD and leaves nothing."""
     node.netns("c1")
-    async with node.pods._turn(host_ifname("default", "web")):
+    async with node.pods.turns.of(host_ifname("default", "web")):
         process = await place.start("ADD")
         assert process.stdin
         process.stdin.write(frame("ADD", "c1").stdin)
@@ -177,9 +177,10 @@ async def test_a_plugin_killed_while_it_waits(place: Place, node: MemoryNode) ->
         await asyncio.sleep(0.1)
         os.kill(process.pid, signal.SIGKILL)
         await process.wait()
-    assert (await place.run("DEL"))[0] == 0
-    await asyncio.sleep(0.05)
-    assert (await place.run("DEL"))[0] == 0
+        deleting = asyncio.create_task(place.run("DEL"))
+        await asyncio.sleep(0.1)
+        assert not deleting.done()
+    assert (await deleting)[0] == 0
     assert node.book.leases == {} and node.table() == []
 
 

@@ -20,7 +20,7 @@ import structlog
 from podloom.agent.collector import Collector
 from podloom.agent.dataplane import TAG, Dataplane
 from podloom.agent.drift import Drift
-from podloom.agent.host import Primary, boot_identity, empty_netns, netns_exists, read_primary
+from podloom.agent.host import Primary, boot_identity, empty_netns, netns_exists, netns_identity, read_primary
 from podloom.agent.inputs import Inputs
 from podloom.agent.install import install_conflist, install_plugins, installed
 from podloom.agent.leases import LeaseBook
@@ -57,7 +57,9 @@ class Agent:
         self.primary: Primary | None = None
         self._forget_old_boot()
         self.dataplane = Dataplane(lambda: RealKernel(TAG))
-        self.pods = Pods(self.book, self.dataplane, mtu=self._mtu, netns_exists=netns_exists)
+        self.pods = Pods(
+            self.book, self.dataplane, mtu=self._mtu, netns_exists=netns_exists, netns_identity=netns_identity
+        )
         self.table = Loop(
             "table", self._apply_table, settle_s=0.05, pace_s=0.2, resync_s=settings.resync_s, retry_s=2.0
         )

@@ -4,8 +4,9 @@ The problem: a runtime killed in the middle of making a sandbox forgets it and n
 be lost; but a lease that is in use must never be taken, and pods may run without the API server knowing them (static
 pods, a runtime used by hand). A lease is collected when, for a while, its namespace is gone; or when, for longer,
 no process is in its namespace and the API server does not know its pod (by UID; a pod stays known until its
-node has taken it down). While the API server does not answer, only the first rule counts. (A sandbox that the
-runtime made anew for the same pod needs no rule: its ADD ends the old lease.)
+node has taken it down). An address given over HTTP has no namespace, so its pod counts by name; a container that
+names no pod is none of Kubernetes's. While the API server does not answer, only the first rule counts. (A sandbox
+that the runtime made anew for the same pod needs no rule: its ADD ends the old lease.)
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Collector:
         """One look; returns how many leases were ended."""
         now = self._now()
         leases = list(self._pods.book.leases.values())
-        homeless = {lease.attachment for lease in leases if not self._netns_exists(lease.netns)}
+        homeless = {lease.attachment for lease in leases if lease.netns and not self._netns_exists(lease.netns)}
         unknown = await self._unknown([lease for lease in leases if lease.attachment not in homeless])
         self._since = {item: self._since.get(item, now) for item in homeless | unknown}
         gone = [
@@ -62,19 +63,22 @@ class Collector:
 
     async def _unknown(self, leases: Sequence[Lease]) -> set[Attachment]:
         """Leases of pods that the API server does not know, with nobody in their namespace."""
-        uids = await self._pod_uids() if leases else None
-        if uids is None:
+        leases = [lease for lease in leases if lease.pod_uid or lease.pod_namespace]
+        known = await self._known() if leases else None
+        if known is None:
             return set()
-        doubtful = [lease for lease in leases if lease.pod_uid not in uids]
-        empty = self._empty_netns([lease.netns for lease in doubtful]) if doubtful else set()
-        return {lease.attachment for lease in doubtful if lease.netns in empty}
+        doubtful = [lease for lease in leases if (lease.pod_uid if lease.netns else lease.pod) not in known]
+        paths = [lease.netns for lease in doubtful if lease.netns]
+        empty = self._empty_netns(paths) if paths else set()
+        return {lease.attachment for lease in doubtful if not lease.netns or lease.netns in empty}
 
-    async def _pod_uids(self) -> set[str] | None:
-        """UIDs of this node's pods, None when the API server cannot be asked."""
+    async def _known(self) -> set[str] | None:
+        """UIDs and `namespace/name`s of this node's pods, None when the API server cannot be asked."""
         if self._client is None:
             return None
         try:
             items, _ = await self._client.list(PODS, field_selector=f"spec.nodeName={self._node}", limit=500)
         except PodloomError:
             return None
-        return {item["metadata"]["uid"] for item in items}
+        found = [item["metadata"] for item in items]
+        return {meta["uid"] for meta in found} | {f"{meta['namespace']}/{meta['name']}" for meta in found}

@@ -123,7 +123,8 @@ class Drift:
         self.repairs += self._pods.repair(attachment)
 
     def _open(self, lease: Lease) -> None:
-        if self._pods.book.leases.get(lease.attachment) != lease or lease.attachment in self._monitors:
+        known = self._pods.book.leases.get(lease.attachment) == lease
+        if not known or lease.delegated or lease.attachment in self._monitors:
             return
         with contextlib.suppress(PodloomError, OSError):
             self._monitors[lease.attachment] = Monitor(

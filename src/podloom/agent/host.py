@@ -69,6 +69,11 @@ def netns_exists(path: str) -> bool:
         return False
 
 
+def netns_identity(path: str) -> int:
+    """What two paths of one network namespace have in common; "" is this process's own."""
+    return netns_inode(path or "/proc/self/ns/net")
+
+
 def empty_netns(paths: Collection[str]) -> set[str]:
     """Those of the namespaces at `paths` that no process is in, as far as this process can see processes."""
     occupied = set()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from podloom.render.conflist import FILE_NAME, overlay_conflist, render_conflist
 
-PLUGIN_NAMES = ("azure-vnet", "azure-vnet-ipam")
+PLUGIN_NAMES = ("azure-vnet", "azure-vnet-ipam", "azure-ipam")
 PORTMAP, LOOPBACK = "portmap", "loopback"
 
 

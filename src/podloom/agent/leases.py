@@ -64,12 +64,13 @@ class LeaseBook:
             and (lease.pod_namespace, lease.pod_name) == (request.pod_namespace, request.pod_name)
             and lease.attachment.ifname == request.attachment.ifname
             and lease.attachment != request.attachment
+            and not lease.delegated
         ]
 
     async def add(self, request: LeaseRequest, *, instead_of: Iterable[Attachment] = ()) -> Lease:
         """Lease addresses, durably when this returns, ending the leases `instead_of` in the same transaction.
 
-        Raises Exhausted, Unavailable (no range yet, or the disk), Bug.
+        Raises Exhausted, Rejected (an address asked for), Unavailable (no range yet, or the disk), Bug.
         """
         if not self.ranges:
             raise Unavailable(
@@ -77,7 +78,7 @@ class LeaseBook:
                 "this node has no address range yet",
                 "wait for the operator to write this node's NodeNetworkConfig",
             )
-        addresses = ipam.choose_each(self.ranges, self._used, self._cursors)
+        addresses = ipam.choose_each(self.ranges, self._used, self._cursors, request.wanted)
         lease = Lease(
             attachment=request.attachment,
             addresses=addresses,

@@ -12,17 +12,22 @@ from dataclasses import replace
 
 import structlog
 
+from podloom.agent.addresses import Addresses, Holder
 from podloom.agent.pods import Pods
-from podloom.model.cni import CniRequest, NotAvailable
-from podloom.model.errors import Bug, PodloomError, Rejected, Unsupported
-from podloom.render.cni import parse_cni_request, render_error, render_result, render_versions, result_addresses
+from podloom.model.cni import CniRequest, CniResult, NotAvailable, UnknownContainer, UnsupportedField
+from podloom.model.errors import Bug, PodloomError, Rejected
+from podloom.model.lease import IPAM_NETWORK
+from podloom.plan.endpoint import address_result
+from podloom.render.cni import error_version, parse_cni_request, render_error, render_result, render_versions
+from podloom.render.cniargs import previous_result, wanted_dns
 from podloom.render.relay import Frame
 
 log = structlog.get_logger()
 
 Answer = tuple[int, bytes]
 MODE = "transparent"
-LOOPBACK, IPAM = "loopback", "azure-vnet-ipam"
+LOOPBACK = "loopback"
+IPAM = ("azure-ipam", "azure-vnet-ipam")
 
 
 class Verbs:
@@ -30,6 +35,7 @@ class Verbs:
 
     def __init__(self, pods: Pods, *, trouble: Callable[[], str], before_add: Callable[[], Awaitable[object]]) -> None:
         self._pods = pods
+        self.addresses = Addresses(pods.book, pods.turns)
         self._trouble = trouble
         self._before_add = before_add
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -37,19 +43,18 @@ class Verbs:
     async def answer(self, frame: Frame) -> Answer:
         """The answer to one request; never raises."""
         command = frame.environment.get("CNI_COMMAND", "")
-        version = "1.0.0"
         try:
             request = parse_cni_request(frame.environment, frame.stdin)
-            version = request.version
             body = await self._serve(request)
         except PodloomError as error:
             self.counts[command, type(error).__name__] += 1
             log.warning("cni.refused", command=command, code=error.cni_code, error=error.message)
-            return 1, render_error(error, version)
+            return 1, render_error(error, error_version(frame.stdin))
         except Exception as error:
             self.counts[command, "fault"] += 1
             log.exception("cni.fault", command=command)
-            return 1, render_error(Bug(f"serve {command}", f"{type(error).__name__}: {error}"), version)
+            bug = Bug(f"serve {command}", f"{type(error).__name__}: {error}")
+            return 1, render_error(bug, error_version(frame.stdin))
         self.counts[command, "ok"] += 1
         return 0, body
 
@@ -58,18 +63,14 @@ class Verbs:
             return render_versions()
         if request.plugin == LOOPBACK:
             return self._loopback(request)
-        if request.plugin == IPAM and request.command == "ADD":
-            raise Unsupported(
-                f"allocate an address for container {request.container_id}",
-                f"{IPAM} does not serve the overlay",
-                "use azure-vnet, which allocates by itself",
-            )
-        if request.command == "DEL":
-            await self._pods.delete(request.attachment)
-            return b""
         if request.command == "ADD":
             return await self._add(request)
-        if request.command == "CHECK":
+        if request.command == "DEL":
+            if request.plugin in IPAM:
+                await self.addresses.take_back(request.attachment, IPAM_NETWORK + request.network)
+            else:
+                await self._pods.delete(request.attachment)
+        elif request.command == "CHECK":
             self._check(request)
         elif request.command == "GC":
             await self._collect(request)
@@ -79,19 +80,36 @@ class Verbs:
 
     async def _add(self, request: CniRequest) -> bytes:
         mode = request.config.get("mode", MODE)
-        if mode != MODE:
-            raise Unsupported(
+        if mode != MODE and request.plugin not in IPAM:
+            raise UnsupportedField(
                 f"attach pod {request.pod_namespace}/{request.pod_name}",
                 f"mode is {mode!r}",
                 f"set mode {MODE} in the network configuration",
             )
+        dns = wanted_dns(request.config)
         trouble = self._trouble()
         if trouble:
             raise NotReady(f"attach pod {request.pod_namespace}/{request.pod_name}", trouble, "try again later")
         await self._before_add()
-        result = await self._pods.add(request)
-        dns = request.config.get("dns")
-        return render_result(replace(result, dns=dns) if isinstance(dns, dict) else result, request.version)
+        result = await (self._give(request) if request.plugin in IPAM else self._pods.add(request))
+        return render_result(replace(result, dns=dns) if dns else result, request.version)
+
+    async def _give(self, request: CniRequest) -> CniResult:
+        """Delegated IPAM: an address only; the plugin that asks makes the interface."""
+        holder = Holder(
+            request.attachment,
+            IPAM_NETWORK + request.network,
+            request.pod_namespace,
+            request.pod_name,
+            request.pod_uid,
+            request.netns,
+        )
+        lease = await self.addresses.give(holder, request.wanted)
+        if lease.network != holder.network:
+            raise Rejected(
+                f"give container {request.container_id} an address", "it is attached by azure-vnet", "delete it first"
+            )
+        return address_result(lease.addresses)
 
     def _loopback(self, request: CniRequest) -> bytes:
         """The reference plugin loopback, where the distribution has none."""
@@ -104,14 +122,26 @@ class Verbs:
             raise Rejected(
                 f"check container {request.container_id}", "prevResult is missing", "pass the result of the ADD"
             )
-        self._pods.check(request, result_addresses(request.config))
+        addresses, interfaces = previous_result(request.config)
+        if request.plugin not in IPAM:
+            self._pods.check(request, addresses, interfaces)
+            return
+        attempted = f"check the address of container {request.container_id}"
+        lease = self._pods.book.leases.get(request.attachment)
+        if lease is None or lease.network != IPAM_NETWORK + request.network:
+            raise UnknownContainer(attempted, "it has none", "delete and add it again")
+        if addresses.isdisjoint(map(str, lease.addresses)):
+            raise Rejected(
+                attempted, f"prevResult lacks {', '.join(map(str, lease.addresses))}", "pass the ADD's result"
+            )
 
     async def _collect(self, request: CniRequest) -> None:
         valid = set(request.valid_attachments)
+        network = IPAM_NETWORK + request.network if request.plugin in IPAM else request.network
         gone = [
             attachment
             for attachment, lease in self._pods.book.leases.items()
-            if attachment not in valid and lease.network == request.network
+            if attachment not in valid and lease.network == network
         ]
         await self._pods.collect(gone, "GC")
         self._pods.prune()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar
 
-from podloom.model.errors import Rejected, Unavailable
+from podloom.model.errors import Rejected, Unavailable, Unsupported
 
 SPEC_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 COMMANDS = ("ADD", "DEL", "CHECK", "VERSION", "GC", "STATUS")
@@ -24,6 +24,12 @@ class IncompatibleVersion(Rejected):
     """The configuration's cniVersion is not spoken here, or has no such verb (CNI error 1)."""
 
     cni_code: ClassVar[int] = 1
+
+
+class UnsupportedField(Unsupported):
+    """A field of the configuration asks for what is not made here; key and value are named (CNI error 2)."""
+
+    cni_code: ClassVar[int] = 2
 
 
 class InvalidEnvironment(Rejected):
@@ -42,6 +48,12 @@ class UnknownContainer(Rejected):
     """The container or its network namespace does not exist (CNI error 3)."""
 
     cni_code: ClassVar[int] = 3
+
+
+class InvalidNamespace(Rejected):
+    """CNI_NETNS is the node's own network namespace (CNI error 8)."""
+
+    cni_code: ClassVar[int] = 8
 
 
 class NotAvailable(Unavailable):
@@ -67,7 +79,8 @@ class Attachment:
 class CniRequest:
     """One invocation, checked: whatever its command needs is present and well formed.
 
-    `config` is the decoded network configuration; `version` its cniVersion; `args` CNI_ARGS as a mapping.
+    `config` is the decoded network configuration; `version` its cniVersion; `args` CNI_ARGS as a mapping;
+    `wanted` the addresses asked for by runtimeConfig.ips or IP= in CNI_ARGS.
     """
 
     command: str
@@ -80,6 +93,7 @@ class CniRequest:
     args: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     valid_attachments: tuple[Attachment, ...] = ()
+    wanted: tuple[IPAddress, ...] = ()
 
     @property
     def attachment(self) -> Attachment:
@@ -87,7 +101,8 @@ class CniRequest:
 
     @property
     def pod_name(self) -> str:
-        return self.args.get("K8S_POD_NAME", "")
+        """K8S_POD_NAME; the container's id where a runtime names no pod (`ctr run --cni`)."""
+        return self.args.get("K8S_POD_NAME") or self.container_id
 
     @property
     def pod_namespace(self) -> str:
@@ -110,12 +125,15 @@ class CniInterface:
 
 @dataclass(frozen=True)
 class CniAddress:
-    """An address of a result; prefix length as set on the interface, interface an index into `interfaces`."""
+    """An address of a result; prefix length as set on the interface.
+
+    `interface` is an index into the result's interfaces, None in an IPAM plugin's result, which has none.
+    """
 
     address: IPAddress
     prefix_length: int
     gateway: IPAddress
-    interface: int
+    interface: int | None
 
 
 @dataclass(frozen=True)

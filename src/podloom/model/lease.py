@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from podloom.model.cni import Attachment, IPAddress
 
+DELEGATED = ":"  # begins the network of a lease whose interface is another program's; no network name has one
+IPAM_NETWORK = f"{DELEGATED}ipam:"
+HTTP_NETWORK = f"{DELEGATED}http"
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -27,13 +31,21 @@ class Lease:
 
     @property
     def pod(self) -> str:
-        """`namespace/name`, for people."""
-        return f"{self.pod_namespace}/{self.pod_name}"
+        """`namespace/name`, for people; the name alone where a runtime gave no namespace."""
+        return f"{self.pod_namespace}/{self.pod_name}" if self.pod_namespace else self.pod_name
+
+    @property
+    def delegated(self) -> bool:
+        """Whether only the address is ours and another program makes the interface (IPAM, HTTP)."""
+        return self.network.startswith(DELEGATED)
 
 
 @dataclass(frozen=True)
 class LeaseRequest:
-    """What an ADD asks of the store: everything a lease has but the addresses."""
+    """What an ADD asks of the store: everything a lease has but the addresses.
+
+    `wanted` are addresses to be given rather than any; a family that has none there gets the next free one.
+    """
 
     attachment: Attachment
     netns: str
@@ -42,3 +54,4 @@ class LeaseRequest:
     pod_uid: str
     network: str
     created_s: float
+    wanted: tuple[IPAddress, ...] = ()

@@ -86,6 +86,16 @@ def endpoint_result(endpoint: Endpoint) -> CniResult:
     )
 
 
+def address_result(addresses: Iterable[IPAddress]) -> CniResult:
+    """What delegated IPAM answers: addresses and routes, for an interface that another plugin makes."""
+    given = tuple(addresses)
+    return CniResult(
+        interfaces=(),
+        addresses=tuple(CniAddress(item, item.max_prefixlen, _gateway_address(item), None) for item in given),
+        routes=tuple(CniRoute(default, gateway) for gateway, default in map(_gateway, given)),
+    )
+
+
 def _gateway(address: IPAddress) -> tuple[str, str]:
     return (GATEWAY_4, "0.0.0.0/0") if address.version == 4 else (GATEWAY_6, "::/0")
 

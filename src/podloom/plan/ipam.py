@@ -16,8 +16,16 @@ from collections.abc import Container, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from podloom.model.cni import IPAddress
-from podloom.model.errors import Exhausted
+from podloom.model.errors import Exhausted, Rejected
 from podloom.model.nnc import Network
+
+
+class NotInRange(Rejected):
+    """An address was asked for that this node does not hand out."""
+
+
+class InUse(Exhausted):
+    """An address was asked for that is leased."""
 
 
 def bounds(network: Network) -> tuple[int, int]:
@@ -57,9 +65,37 @@ def choose(network: Network, used: Container[IPAddress], cursor: IPAddress | Non
 
 
 def choose_each(
-    networks: Sequence[Network], used: Container[IPAddress], cursors: dict[Network, IPAddress]
+    networks: Sequence[Network],
+    used: Container[IPAddress],
+    cursors: dict[Network, IPAddress],
+    wanted: Sequence[IPAddress] = (),
 ) -> tuple[IPAddress, ...]:
-    """One address per network (one per family), after each network's cursor; moves the cursors."""
-    chosen = tuple(choose(network, used, cursors.get(network)) for network in networks)
-    cursors.update(zip(networks, chosen, strict=True))
+    """One address per network (one per family): the wanted one, else the next after the cursor, which moves.
+
+    Raises NotInRange or InUse when a wanted address cannot be given, Exhausted when none is free.
+    """
+    fixed: dict[Network, IPAddress] = {}
+    for address in wanted:
+        network = _network_of(address, networks)
+        if fixed.setdefault(network, address) != address:
+            raise NotInRange(
+                f"allocate {address}",
+                f"{fixed[network]} is wanted from {network} too",
+                "ask for one address of a family",
+            )
+        if address in used:
+            raise InUse(f"allocate {address}", "it is in use", "ask for another address or for none")
+    chosen = tuple(fixed.get(network) or choose(network, used, cursors.get(network)) for network in networks)
+    cursors.update({n: address for n, address in zip(networks, chosen, strict=True) if n not in fixed})
     return chosen
+
+
+def _network_of(address: IPAddress, networks: Sequence[Network]) -> Network:
+    for network in networks:
+        if address in network and bounds(network)[0] <= int(address) <= bounds(network)[1]:
+            return network
+    raise NotInRange(
+        f"allocate {address}",
+        f"this node hands out addresses of {', '.join(map(str, networks))}",
+        "ask for one of those or for none",
+    )

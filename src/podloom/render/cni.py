@@ -29,16 +29,22 @@ from podloom.model.cni import (
     at_least,
 )
 from podloom.model.errors import PodloomError, Rejected
+from podloom.render.cniargs import check_args, check_runtime_config, parse_args, previous_result, wanted_addresses
 
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _AZURE_NAME = re.compile(r"[a-zA-Z0-9._\-\(\) ]*\Z")
 _IFNAME_BYTES_MAX = 15
 _SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _POD_ARGS = ("K8S_POD_NAMESPACE", "K8S_POD_NAME")
+_GC_LISTS = frozenset({"cni.dev/valid-attachments", "cni.dev/attachments"})
 
 
 def parse_cni_request(environment: Mapping[str, str], stdin: bytes) -> CniRequest:
-    """The checked request. Raises InvalidEnvironment (4), Undecodable (6), IncompatibleVersion (1), Rejected (7)."""
+    """The checked request.
+
+    Raises InvalidEnvironment (4), Undecodable (6), IncompatibleVersion (1), Rejected (7), UnsupportedField (2). DEL
+    reads neither CNI_ARGS nor runtimeConfig: a container must go whatever they say.
+    """
     command = environment.get("CNI_COMMAND", "")
     if command not in COMMANDS:
         raise _environment("CNI_COMMAND", f"is {command!r}", f"set one of {', '.join(COMMANDS)}")
@@ -51,6 +57,8 @@ def parse_cni_request(environment: Mapping[str, str], stdin: bytes) -> CniReques
             f"its name is {network!r}",
             "give a name that starts with a letter or digit",
         )
+    attaching = command in ("ADD", "CHECK")
+    args = parse_args(environment.get("CNI_ARGS", "")) if attaching else {}
     request = CniRequest(
         command=command,
         plugin=environment.get("PODLOOM_PLUGIN", ""),
@@ -59,31 +67,30 @@ def parse_cni_request(environment: Mapping[str, str], stdin: bytes) -> CniReques
         container_id=environment.get("CNI_CONTAINERID", ""),
         netns=environment.get("CNI_NETNS", ""),
         ifname=environment.get("CNI_IFNAME", ""),
-        args=parse_args(environment.get("CNI_ARGS", "")),
+        args=args,
         config=config,
         valid_attachments=_valid_attachments(config) if command == "GC" else (),
+        wanted=wanted_addresses(args, config) if attaching else (),
     )
     if command in ("ADD", "DEL", "CHECK"):
         _check_attachment(request)
+    if attaching:
+        check_args(args)
+        check_runtime_config(config)
     return request
 
 
-def parse_args(text: str) -> dict[str, str]:
-    """CNI_ARGS (`K=V;K=V`) as a mapping, in any order; raises InvalidEnvironment on a part without `=`."""
-    pairs = [part.partition("=") for part in text.split(";") if part]
-    for name, separator, _ in pairs:
-        if not separator:
-            raise _environment("CNI_ARGS", f"has the part {name!r}", "separate NAME=value pairs by semicolons")
-    return {name: value for name, _, value in pairs}
-
-
 def render_result(result: CniResult, version: str) -> bytes:
-    """The result of an ADD as `version` shapes it (a member of SPEC_VERSIONS), one JSON document."""
+    """The result of an ADD as `version` shapes it (a member of SPEC_VERSIONS), one JSON document.
+
+    A result without interfaces is an IPAM plugin's: it has no such field (specification, "Delegated plugins").
+    """
     if not at_least(version, "0.3.0"):
         return orjson.dumps(_result_02(result, version))
+    interfaces = [_interface(item, version) for item in result.interfaces]
     body: dict[str, Any] = {
         "cniVersion": version,
-        "interfaces": [_interface(item, version) for item in result.interfaces],
+        **({"interfaces": interfaces} if interfaces else {}),
         "ips": [_address(item, version) for item in result.addresses],
         "routes": [_route(item) for item in result.routes],
         "dns": dict(result.dns),
@@ -102,12 +109,18 @@ def render_versions() -> bytes:
     return orjson.dumps({"cniVersion": SPEC_VERSIONS[-1], "supportedVersions": SPEC_VERSIONS})
 
 
+def error_version(stdin: bytes) -> str:
+    """The version to spell an error in: the configuration's where it is one of ours, else 1.0.0."""
+    try:
+        version = orjson.loads(stdin)["cniVersion"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        version = ""
+    return version if version in SPEC_VERSIONS else "1.0.0"
+
+
 def result_addresses(config: Mapping[str, Any]) -> frozenset[str]:
     """The addresses (without prefix length) of a configuration's prevResult, of any version's shape."""
-    previous = config.get("prevResult") or {}
-    items = [item.get("address", "") for item in previous.get("ips", ())]
-    items += [(previous.get(key) or {}).get("ip", "") for key in ("ip4", "ip6")]
-    return frozenset(item.partition("/")[0] for item in items if item)
+    return previous_result(config)[0]
 
 
 def _decode(stdin: bytes, command: str) -> dict[str, Any]:
@@ -156,11 +169,17 @@ def _check_attachment(request: CniRequest) -> None:
         raise _environment("CNI_NETNS", "is empty", "set the path of the container's network namespace")
     for key in _POD_ARGS:
         value = request.args.get(key, "")
-        if not value or not _AZURE_NAME.match(value):
+        if not _AZURE_NAME.match(value):
             raise _environment("CNI_ARGS", f"has {key}={value!r}", "name the pod by letters, digits and ._-() ")
 
 
 def _valid_attachments(config: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    if _GC_LISTS.isdisjoint(config):
+        raise Rejected(
+            "collect what is not listed",
+            "cni.dev/valid-attachments is missing",
+            "list what is to stay; an empty list ends all",
+        )
     items = config.get("cni.dev/valid-attachments", config.get("cni.dev/attachments"))
     try:
         return tuple(Attachment(item["containerID"], item["ifname"]) for item in items or ())
@@ -185,7 +204,7 @@ def _interface(item: CniInterface, version: str) -> dict[str, Any]:
 
 def _address(item: CniAddress, version: str) -> dict[str, Any]:
     body: dict[str, Any] = {
-        "interface": item.interface,
+        **({"interface": item.interface} if item.interface is not None else {}),
         "address": f"{item.address}/{item.prefix_length}",
         "gateway": str(item.gateway),
     }
