@@ -13,7 +13,8 @@ install: ## the set-up alone: packages, kubectl, .venv/bin/podloom
 demo: install ## bring up the lab, create the documented overlay cluster, probe it, show the result
 	@scripts/demo.sh
 
-test: install ## install what is needed and pass all tests (as root: all tiers)
+test: ## install what is needed and pass all tests (as root: all tiers)
+	@scripts/install.sh tests
 	@scripts/test.sh $(TESTS)
 
 lint: install ## style, types and import contracts

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what podloom needs on Debian 12+ or Ubuntu 24.04+: packages, kubectl, the virtual environment. Idempotent.
-# A user who is not root needs only what builds the environment; tests that want the rest then skip and name it.
+# With `tests` as argument also the programs that the tests look from outside with. A user who is not root needs only what
+# builds the environment; tests that want the rest then skip and name it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 BUILD_PACKAGES="python3-venv gcc libc6-dev"
 LAB_PACKAGES="containerd runc nftables containernetworking-plugins busybox-static nginx iproute2 ca-certificates"
+TEST_PACKAGES="curl procps"
 KUBECTL_MINOR=31 # the first whose exec and port-forward use websockets by default
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
@@ -19,7 +21,7 @@ missing_packages() {
 
 missing_lab_packages() {
     local missing
-    missing=$(missing_packages $LAB_PACKAGES)
+    missing=$(missing_packages $LAB_PACKAGES "$@")
     # Docker's own containerd.io conflicts with the distribution's containerd and does as well.
     if command -v containerd >/dev/null && command -v runc >/dev/null; then
         missing=$(echo "$missing" | grep -vx -e containerd -e runc || true)
@@ -52,12 +54,12 @@ install_packages() {
         "CNI reference plugins, static busybox, nginx, iproute2 and kubectl 1.$KUBECTL_MINOR+; then run" \
         "'python3 -m venv .venv && .venv/bin/pip install -e . --group dev'"
     build=$(missing_packages $BUILD_PACKAGES)
-    lab=$(missing_lab_packages)
+    lab=$(missing_lab_packages "$@")
     [ -n "$build$lab" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         [ -z "$build" ] || fail "packages are missing that only root can install. Run:" \
-            sudo apt-get install $build "(or: sudo make install)"
-        say "without" $lab "no lab runs here and tests that need one skip; for them: sudo make install"
+            sudo apt-get install $build
+        say "going on without" $lab "- the lab, and tests that need it, want them and root: sudo apt-get install" $lab
         return 0
     fi
     say "installing packages:" $build $lab
@@ -154,6 +156,10 @@ install_environment() {
     touch .venv/installed
 }
 
-install_packages
+case "${1:-}" in
+tests) install_packages $TEST_PACKAGES ;;
+"") install_packages ;;
+*) fail "usage: install.sh [tests]" ;;
+esac
 install_environment
 install_kubectl

@@ -18,18 +18,20 @@ settings.register_profile("podloom", deadline=None, suppress_health_check=[Healt
 settings.load_profile("podloom")
 
 EXPECTED = Path(__file__).parent / "expected_skips.txt"
-PROGRAMS = ("containerd", "runc", "kubectl", "busybox", "nginx", "ip", "nft")
+ROOT_PROGRAMS = ("ip", "nft", "busybox", "curl", "sysctl")
+LAB_PROGRAMS = (*ROOT_PROGRAMS, "containerd", "runc", "kubectl", "nginx")
 
 
 def missing_for(item: pytest.Item) -> str:
     """Why this machine cannot run the test; empty when it can."""
-    if (item.get_closest_marker("root") or item.get_closest_marker("lab")) and os.geteuid() != 0:
+    lab = item.get_closest_marker("lab")
+    if not lab and not item.get_closest_marker("root"):
+        return ""
+    if os.geteuid() != 0:
         return "needs root"
-    if item.get_closest_marker("lab"):
-        path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-        if gone := [program for program in PROGRAMS if not shutil.which(program, path=path)]:
-            return f"needs {', '.join(gone)}"
-    return ""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    gone = [program for program in (LAB_PROGRAMS if lab else ROOT_PROGRAMS) if not shutil.which(program, path=path)]
+    return f"needs {', '.join(gone)}" if gone else ""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
