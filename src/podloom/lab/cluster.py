@@ -40,6 +40,7 @@ log = structlog.get_logger()
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 READY_PAUSE_S = 0.1
 DRAIN_TIMEOUT_S = 30.0
+SETTLED_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Cluster:
         self.plane: ControlPlane | None = None
         self.nodes: dict[str, Node] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.settled = asyncio.Event()  # as wanted for the first time, or known not to get there soon
         self._failures = 0
 
     def want(self, resource: Mapping[str, Any]) -> None:
@@ -105,12 +107,15 @@ class Cluster:
         try:
             await act()
             self._failures = 0
+            self.settled.set()
         except Exception as error:  # whatever it is, the user must hear of it and the cluster be tried again
             known = isinstance(error, (PodloomError, KubeError, OSError))
             log.warning("cluster is not as wanted", cluster=self.wanted.get("id"), error=str(error), exc_info=not known)
             await self._report_failure(error)
             asyncio.get_running_loop().call_later(RETRY_S[min(self._failures, len(RETRY_S) - 1)], self._changed.set)
             self._failures += 1
+            if self._failures >= SETTLED_FAILURES:
+                self.settled.set()
 
     async def _reconcile(self) -> None:
         resource = self.wanted

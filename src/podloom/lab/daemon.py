@@ -37,6 +37,7 @@ REGISTRY_ADDRESS = "198.19.0.1"
 REGISTRY_PORT = 5000
 PROXY_PORT = 3128
 PAUSE_S = 0.02
+RESTORE_S = 90.0  # a cluster that takes longer comes back in the background
 
 
 class Daemon:
@@ -47,6 +48,7 @@ class Daemon:
         self.lab = lab
         self.cloud = CloudClient(lab.cloud_url, lab.ca_file)
         self.clusters: dict[str, Cluster] = {}
+        self._gone: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._status: dict[str, Any] = {"pid": os.getpid(), "ready": False, "step": "starting"}
 
@@ -85,14 +87,14 @@ class Daemon:
         authority = Authority.open(self.paths.pki, "podloom lab authority")
         authority.issue("cloud", "localhost", hosts=["localhost", "127.0.0.1"])
         self._keep(self._cloud_process)
-        await self._cloud_answers()
+        had = await self._cloud_answers()
         self._tell("fabric")
         self._keep(self._fabric_process)
         await self._internet_exists()
         self._tell("images")
         await images
         await self._registry()
-        self._tell("ready", ready=True)
+        self._run(self._restored(had))
         await self._watch()
 
     def _keep(self, spec: Any) -> None:
@@ -115,17 +117,30 @@ class Daemon:
         argv = (python(), "-m", "podloom.fabric", *flags, "--state", str(self.paths.fabric))
         return ProcessSpec("fabric", argv, self.paths.logs / "fabric.log")
 
-    async def _cloud_answers(self) -> None:
+    async def _cloud_answers(self) -> set[str]:
+        """The clusters the cloud has, when it answers."""
         told = ""
         while True:
             try:
-                await self.cloud.list(MANAGED_CLUSTERS)
-                return
+                return {found["id"].lower() for found in await self.cloud.list(MANAGED_CLUSTERS)}
             except Unavailable as error:
                 if str(error) != told:
                     told = str(error)
                     log.info("waiting for the cloud", reason=told)
                 await asyncio.sleep(PAUSE_S)
+
+    async def _restored(self, had: set[str]) -> None:
+        """Ready only when the clusters of an earlier life are back: a user goes on with kubectl at once."""
+        if had:
+            self._tell("clusters")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RESTORE_S):
+                while not all(self._is_settled(key) for key in had):
+                    await asyncio.sleep(PAUSE_S)
+        self._tell("ready", ready=True)
+
+    def _is_settled(self, key: str) -> bool:
+        return key in self._gone or (key in self.clusters and self.clusters[key].settled.is_set())
 
     async def _internet_exists(self) -> None:
         while internet_netns(self.lab.tag) not in list_netns(self.lab.tag):
@@ -179,6 +194,7 @@ class Daemon:
             log.error("cluster given up", cluster=key, error=str(error))
         finally:
             self.clusters.pop(key, None)
+            self._gone.add(key)
 
     def _tell(self, step: str, *, ready: bool = False) -> None:
         self._status |= {"step": step, "ready": ready}
