@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from podloom.agent.cns import CnsApi
 from podloom.agent.collector import Collector
 from podloom.agent.dataplane import TAG, Dataplane
 from podloom.agent.drift import Drift
@@ -34,6 +35,7 @@ from podloom.drivers.kernel import RealKernel
 from podloom.drivers.kube import KubeClient
 from podloom.drivers.store.lease import LeaseStore
 from podloom.model.cni import IPAddress
+from podloom.model.cns import HostFacts
 from podloom.model.errors import PodloomError
 from podloom.model.rows import Row
 from podloom.native import native_path
@@ -68,6 +70,13 @@ class Agent:
         self._why = ""
         self.verbs = _Timed(self.pods, trouble=self.trouble, before_add=self._before_add)
         self.spool = Spool(settings.spool, self.verbs)
+        self.cns = CnsApi(
+            self.book,
+            self.verbs.addresses,
+            trouble=self.trouble,
+            network=lambda: self.inputs.network,
+            host=self._host_facts,
+        )
         self.server = PluginServer(settings.socket, self.verbs)
         self.drift = Drift(self.pods, self.dataplane, self.table.mark, sweep_s=settings.resync_s)
         self.pods.node_rows = self._node_rows
@@ -97,6 +106,7 @@ class Agent:
             tasks.append(asyncio.create_task(stop.wait()))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await self.server.close()
+            await self.cns.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -119,6 +129,11 @@ class Agent:
         if self.settings.listen:
             with suppress(OSError):
                 await self.status.start(self.settings.listen)
+        if self.settings.cns_listen:
+            try:
+                await self.cns.start(self.settings.cns_listen)
+            except OSError as error:
+                log.error("cns.not_served", listen=self.settings.cns_listen, error=str(error))
         log.info("agent.started", node=self.settings.node_name, leases=len(self.book.leases))
 
     def _work(self, client: KubeClient | None) -> list[Coroutine[Any, Any, Any]]:
@@ -204,6 +219,15 @@ class Agent:
         if self.settings.node_ip and self.settings.node_ip != "auto":
             return (ip_address(self.settings.node_ip),)
         return self.primary.addresses if self.primary else ()
+
+    def _host_facts(self) -> HostFacts:
+        primary, network = self.primary, self.inputs.network
+        return HostFacts(
+            address=str(self._addresses()[0]) if self._addresses() else "",
+            gateway=primary.gateway if primary else "",
+            subnet=primary.subnet if primary else "",
+            container_id=network.container_id if network else "",
+        )
 
     def _mtu(self) -> int:
         return self.primary.mtu if self.primary else _DEFAULT_MTU

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from pathlib import Path
 
 from podloom.drivers.kernel.netns import netns_inode
@@ -22,11 +22,16 @@ _DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 @dataclass(frozen=True)
 class Primary:
-    """The interface of the default route: MTU in bytes, its first global address of each family."""
+    """The interface of the default route: MTU in bytes, its first global address of each family.
+
+    gateway is the default route's, subnet the first address's, "" where there is none.
+    """
 
     name: str
     mtu: int
     addresses: tuple[IPAddress, ...]
+    gateway: str = ""
+    subnet: str = ""
 
 
 def boot_identity(proc: Path = Path("/proc")) -> str:
@@ -47,14 +52,14 @@ def read_primary() -> Primary:
             )
         best = min(routes, key=lambda route: (":" in route.dst, route.metric))
         link = next(link for link in rtnl.links() if link.index == best.index)
-        texts = [a.address.partition("/")[0] for a in rtnl.addresses(best.index) if a.scope == "global"]
+        here = [ip_interface(a.address) for a in rtnl.addresses(best.index) if a.scope == "global"]
     found: dict[int, IPv4Address | IPv6Address] = {}
-    for text in texts:
-        address = ip_address(text)
-        found.setdefault(address.version, address)
+    for item in here:
+        found.setdefault(item.version, item.ip)
     if not found:
         raise Unavailable(f"read interface {link.name}", "it has no global address", "give the node its address first")
-    return Primary(link.name, link.mtu, tuple(found[version] for version in sorted(found)))
+    addresses = tuple(found[version] for version in sorted(found))
+    return Primary(link.name, link.mtu, addresses, best.via, str(here[0].network))
 
 
 def netns_exists(path: str) -> bool:

@@ -20,6 +20,7 @@ class Settings:
     plugin_dir: Path = Path("/opt/cni/bin")
     reference_dir: Path = Path("/usr/lib/cni")
     listen: str = "127.0.0.1:10092"
+    cns_listen: str = "127.0.0.1:10090"
     resync_s: float = 60.0
     collect_s: float = 15.0
     log_level: str = "info"
@@ -52,6 +53,7 @@ def parse_settings(argv: list[str] | None = None) -> Settings:
     for name, help_text in paths:
         parser.add_argument(f"--{name}", type=Path, default=getattr(default, name.replace("-", "_")), help=help_text)
     parser.add_argument("--listen", default=default.listen, help="address of /metrics and /healthz; empty: none")
+    parser.add_argument("--cns-listen", default=default.cns_listen, help="address of the node agent API; empty: none")
     parser.add_argument("--resync-s", type=float, default=default.resync_s, help="interval of the whole-node diff")
     parser.add_argument("--collect-s", type=float, default=default.collect_s, help="interval of lease collection")
     parser.add_argument("--log-level", default=default.log_level)

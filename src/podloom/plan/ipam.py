@@ -12,7 +12,7 @@ link-local (169.254.1.1), so none is spent on one.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from podloom.model.cni import IPAddress
@@ -40,6 +40,13 @@ def capacity(network: Network) -> int:
     """How many addresses `network` can hand out."""
     first, last = bounds(network)
     return last - first + 1
+
+
+def every_address(network: Network) -> Iterator[IPAddress]:
+    """The addresses `network` hands out, in order; of a range of more than 65,536 the first so many."""
+    first, last = bounds(network)
+    make = IPv4Address if isinstance(network, IPv4Network) else IPv6Address
+    return (make(number) for number in range(first, min(last, first + (1 << 16) - 1) + 1))
 
 
 def choose(network: Network, used: Container[IPAddress], cursor: IPAddress | None) -> IPAddress:
