@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from podloom.lab.cluster import LabContext
 
 READY_PAUSE_S = 0.03
+PORTS = range(16443, 32768)
 
 
 class ControlPlane:
@@ -37,11 +38,14 @@ class ControlPlane:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _port(self) -> int:
+        """The cluster's own port on loopback, chosen once.
+
+        Below the range the kernel gives to outgoing connections: one of those could take the port while the API
+        server restarts.
+        """
         file = self.folder / "port"
         if not file.exists():
-            with socket.socket() as listener:
-                listener.bind(("127.0.0.1", 0))
-                write_atomic(file, str(listener.getsockname()[1]))
+            write_atomic(file, str(next(port for port in PORTS if _is_free(port))))
         return int(file.read_text())
 
     def start(self) -> None:
@@ -145,3 +149,12 @@ class ControlPlane:
         ]
         flags += [("--pod-cidr", cidr) for cidr in self.parts.pod_cidrs]
         return self._process("operator", "podloom.operator", flags)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
