@@ -45,7 +45,8 @@ class ControlPlane:
         """
         file = self.folder / "port"
         if not file.exists():
-            write_atomic(file, str(next(port for port in PORTS if _is_free(port))))
+            others = {int(other.read_text()) for other in self.folder.parent.glob("*/port")}
+            write_atomic(file, str(next(port for port in PORTS if port not in others and _is_free(port))))
         return int(file.read_text())
 
     def start(self) -> None:
