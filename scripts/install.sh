@@ -137,6 +137,18 @@ environment_current() {
     [ -e "$stamp" ] && environment_usable && [ -z "$(find pyproject.toml build_native.py relay tools -newer "$stamp")" ]
 }
 
+pip_setting() { .venv/bin/python -m pip config get "global.$1" 2>/dev/null || true; }
+
+# uv does not read pip's settings: a user's mirror and authority are told to it.
+uv_install() {
+    local index=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-$(pip_setting index-url)}}}
+    local cert=${SSL_CERT_FILE:-${PIP_CERT:-$(pip_setting cert)}}
+    [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
+    [ -z "$cert" ] || export SSL_CERT_FILE="$cert"
+    # The cache is inside the environment, so that removing it leaves nothing.
+    UV_CACHE_DIR="$PWD/.venv/cache" UV_COMPILE_BYTECODE=1 .venv/bin/uv pip install -q --python .venv/bin/python "$@"
+}
+
 install_environment() {
     local python
     if environment_current; then return; fi
@@ -145,14 +157,12 @@ install_environment() {
         python=$(find_python)
         "$python" -m venv --clear .venv || fail "the environment could not be made in $PWD/.venv (the reason is above)"
     fi
-    # The caches are inside the environment, so that removing it leaves nothing.
     [ -x .venv/bin/uv ] || .venv/bin/python -m pip install -q --no-cache-dir --disable-pip-version-check uv ||
         fail "pip could not install uv (its reason is above). Check that this machine reaches its Python package index" \
             "(a proxy or a mirror is set by HTTPS_PROXY or 'pip config'), then run this again"
-    UV_CACHE_DIR="$PWD/.venv/cache" UV_COMPILE_BYTECODE=1 .venv/bin/uv pip install -q --python .venv/bin/python \
-        --reinstall-package podloom -e . --group dev ||
-        fail "the Python packages of pyproject.toml could not be installed (the reason is above); run this again when it" \
-            "is mended"
+    uv_install --reinstall-package podloom -e . --group dev ||
+        fail "the Python packages of pyproject.toml could not be installed (the reason is above); check that this machine" \
+            "reaches its Python package index and has a C compiler, then run this again"
     touch .venv/installed
 }
 
