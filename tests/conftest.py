@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 # The machines are shared and slow at times: how long a generated case takes says nothing of the code.
 settings.register_profile("podloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("podloom")
+
+# The set-up puts kubectl beside the interpreter when the machine has none that is new enough.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 EXPECTED = Path(__file__).parent / "expected_skips.txt"
 ROOT_PROGRAMS = ("ip", "nft", "busybox", "curl", "sysctl")
