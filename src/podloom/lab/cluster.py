@@ -21,6 +21,7 @@ from podloom.drivers.arm import CloudClient, CloudError
 from podloom.drivers.kube import KubeClient, KubeError
 from podloom.drivers.pki import kubeconfig
 from podloom.lab.controlplane import ControlPlane
+from podloom.lab.imagestore import ImageStore
 from podloom.lab.node import Node, NodeContext
 from podloom.lab.state import LabPaths
 from podloom.lab.steps import Steps
@@ -129,7 +130,7 @@ class Cluster:
         async with self.steps.step(f"{len(parts.nodes)} nodes"):
             self._start_nodes(parts, address)
             async with KubeClient.from_kubeconfig(self._admin_kubeconfig(parts)) as kube:
-                await apply_system(kube, parts)
+                await apply_system(kube, parts, ImageStore(self.context.paths.images))
                 await self._remove_nodes(parts, kube)
                 await self._nodes_ready(parts, kube)
                 await system_ready(kube)
@@ -198,12 +199,13 @@ class Cluster:
         if node is None:
             context = self._bare_node_context(parts)
             node = Node(_unknown_node(parts, name), context)
-        await node.remove()
-        try:
+        await node.end()
+        try:  # before its NIC goes: nobody must route pods to an address that may be another machine's by then
             await kube.delete(NODES, name)
         except KubeError as error:
             if error.status != 404:
                 raise
+        await node.remove()
 
     async def _stop_task(self, name: str) -> None:
         task = self._tasks.pop(name, None)

@@ -184,8 +184,12 @@ class Node:
         mine = [p.pid for p in running(self.context.tag) if p.name.startswith(f"node/{self.parts.name}/")]
         await asyncio.gather(*(stop(pid, timeout_s=1.0) for pid in mine))
 
+    async def end(self) -> None:
+        """End what runs on the node; its NIC and files stay."""
+        await self._end_processes()
+
     async def remove(self) -> None:
         """End the node for good: processes, folders, NIC."""
-        await self._end_processes()
+        await self.end()
         self.host.remove()
         await self.context.cloud.delete(str(self.parts.nic), wait=True)

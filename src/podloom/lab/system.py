@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from podloom.drivers.kube import KubeClient, KubeError
+from podloom.kube.dns.manifest import IMAGE, dns_manifests
+from podloom.lab.imagestore import ImageName, ImageStore
 from podloom.model.kube import Resource
 from podloom.plan.cluster import ClusterParts
 
@@ -29,12 +31,18 @@ KINDS = {
 }
 
 
-async def apply_system(kube: KubeClient, parts: ClusterParts) -> None:
+async def apply_system(kube: KubeClient, parts: ClusterParts, images: ImageStore) -> None:
     """Server-side apply every object; ours alone are touched, what users added to them stays."""
-    from podloom.kube.dns.manifest import dns_manifests
-
-    objects: list[dict[str, Any]] = [*own_roles(), *dns_manifests(parts.dns_service_ip, "cluster.local")]
+    dns = dns_manifests(parts.dns_service_ip, "cluster.local", image=_pinned(images, IMAGE))
+    objects: list[dict[str, Any]] = [*own_roles(), *dns]
     await asyncio.gather(*(_apply(kube, obj) for obj in objects))
+
+
+def _pinned(images: ImageStore, name: str) -> str:
+    """The image by digest, so that another build of it is rolled out by the next pass."""
+    image = ImageName.parse(name)
+    digest = images.resolve(image)
+    return f"{image.registry}/{image.repository}@{digest}" if digest else name
 
 
 async def system_ready(kube: KubeClient) -> None:
