@@ -227,6 +227,6 @@ def test_other_names_of_the_executable(box: Box) -> None:
     assert box.call("DEL", "one", "one", plugin="loopback", ifname="lo") == (0, None)
     for plugin in ("azure-vnet-ipam", "azure-ipam"):
         code, result = box.call("ADD", "one", "one", plugin=plugin)
-        assert code == 0 and "interfaces" not in result and result["ips"][0]["address"].endswith("/32")
+        assert code == 0 and "interfaces" not in result and result["ips"][0]["address"].endswith("/16")
         assert "eth0" not in box.sh("ip -o link", netns="one")
         assert box.call("DEL", "one", "one", plugin=plugin) == (0, None)

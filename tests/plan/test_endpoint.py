@@ -1,11 +1,11 @@
 """The rows of one attachment."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from podloom.model.cni import Attachment
 from podloom.model.endpoint import Endpoint
 from podloom.model.rows import Kind, index_rows
-from podloom.plan.endpoint import endpoint_result, host_ifname, macs, plan_endpoint, plan_removal
+from podloom.plan.endpoint import address_result, endpoint_result, host_ifname, macs, plan_endpoint, plan_removal
 
 
 def endpoint(container: str, address: str = "192.168.1.5", name: str = "web") -> Endpoint:
@@ -64,3 +64,16 @@ def test_result_names_the_interface_asked_for() -> None:
     assert [(str(a.address), a.prefix_length, str(a.gateway), a.interface) for a in result.addresses] == [
         ("192.168.1.5", 32, "169.254.1.1", 1)
     ]
+
+
+def test_addresses_for_another_plugin_have_a_gateway_on_the_link() -> None:
+    """Delegated IPAM: a gateway inside the pod range that no pod has; link-local where there is none."""
+    address, cidr = ip_address("192.168.1.9"), ip_network("192.168.0.0/16")
+    (item,) = address_result([address], [ip_network("192.168.1.0/24")], [cidr]).addresses
+    assert (item.prefix_length, str(item.gateway)) == (16, "192.168.1.255")
+    last = ip_address("192.168.255.9")
+    result = address_result([last], [ip_network("192.168.255.0/24")], [cidr])
+    assert [str(x.gateway) for x in result.addresses] == ["192.168.255.0"] == [x.gateway for x in result.routes]
+    for networks in ((), ([ip_network("192.168.1.0/24")], [ip_network("192.168.1.0/24")])):
+        (item,) = address_result([address], *networks).addresses
+        assert (item.prefix_length, str(item.gateway)) == (32, "169.254.1.1")

@@ -70,6 +70,7 @@ class Agent:
         self._why = ""
         self.verbs = _Timed(self.pods, trouble=self.trouble, before_add=self._before_add)
         self.spool = Spool(settings.spool, self.verbs)
+        self.verbs.pod_cidrs = lambda: self.inputs.network.pod_cidrs if self.inputs.network else ()
         self.cns = CnsApi(
             self.book,
             self.verbs.addresses,

@@ -17,6 +17,7 @@ from podloom.agent.pods import Pods
 from podloom.model.cni import CniRequest, CniResult, NotAvailable, UnknownContainer, UnsupportedField
 from podloom.model.errors import Bug, PodloomError, Rejected
 from podloom.model.lease import IPAM_NETWORK
+from podloom.model.nnc import Network
 from podloom.plan.endpoint import address_result
 from podloom.render.cni import error_version, parse_cni_request, render_error, render_result, render_versions
 from podloom.render.cniargs import previous_result, wanted_dns
@@ -38,6 +39,7 @@ class Verbs:
         self.addresses = Addresses(pods.book, pods.turns)
         self._trouble = trouble
         self._before_add = before_add
+        self.pod_cidrs: Callable[[], tuple[Network, ...]] = tuple
         self.counts: Counter[tuple[str, str]] = Counter()
 
     async def answer(self, frame: Frame) -> Answer:
@@ -109,7 +111,7 @@ class Verbs:
             raise Rejected(
                 f"give container {request.container_id} an address", "it is attached by azure-vnet", "delete it first"
             )
-        return address_result(lease.addresses)
+        return address_result(lease.addresses, self._pods.book.ranges, self.pod_cidrs())
 
     def _loopback(self, request: CniRequest) -> bytes:
         """The reference plugin loopback, where the distribution has none."""

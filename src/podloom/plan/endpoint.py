@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from podloom.model.cni import Attachment, CniAddress, CniInterface, CniResult, CniRoute, IPAddress
 from podloom.model.endpoint import Endpoint
+from podloom.model.nnc import Network
 from podloom.model.rows import Row, address_row, neighbour_row, route_row, sysctl_row, veth_row
 
 HOST_PREFIX = "azv"
@@ -86,14 +87,26 @@ def endpoint_result(endpoint: Endpoint) -> CniResult:
     )
 
 
-def address_result(addresses: Iterable[IPAddress]) -> CniResult:
-    """What delegated IPAM answers: addresses and routes, for an interface that another plugin makes."""
-    given = tuple(addresses)
-    return CniResult(
-        interfaces=(),
-        addresses=tuple(CniAddress(item, item.max_prefixlen, _gateway_address(item), None) for item in given),
-        routes=tuple(CniRoute(default, gateway) for gateway, default in map(_gateway, given)),
-    )
+def address_result(
+    addresses: Iterable[IPAddress], ranges: Iterable[Network] = (), pod_cidrs: Iterable[Network] = ()
+) -> CniResult:
+    """What delegated IPAM answers: addresses and routes, for an interface that another plugin makes.
+
+    Such a plugin wants a gateway it finds on its link. So the address has the pod range's prefix, and the gateway is
+    the end of the node's range that is never handed out and is not the pod range's own end. Where there is none (or
+    the ranges are not known), the address stands by itself and the gateway is link-local, as in azure-vnet's result.
+    """
+    given = []
+    for item in addresses:
+        cidr = next((network for network in pod_cidrs if item in network), None)
+        ends = [(network[-1], network[0]) for network in ranges if item in network]
+        inner = [end for pair in ends for end in pair if cidr and end not in (cidr[0], cidr[-1])]
+        if cidr and inner:
+            given.append(CniAddress(item, cidr.prefixlen, inner[0], None))
+        else:
+            given.append(CniAddress(item, item.max_prefixlen, _gateway_address(item), None))
+    routes = tuple(CniRoute(_gateway(item.address)[1], str(item.gateway)) for item in given)
+    return CniResult((), tuple(given), routes)
 
 
 def _gateway(address: IPAddress) -> tuple[str, str]:
