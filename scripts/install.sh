@@ -111,7 +111,10 @@ install_kubectl() {
     if kubectl_from_debian_13 "$work"; then installed=1; fi
     rm -rf "$work"
     [ -z "$installed" ] || return 0
-    if [ "$(id -u)" = 0 ] && command -v snap >/dev/null && snap install kubectl --classic && good_kubectl kubectl; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v snap >/dev/null && snap install kubectl --classic && good_kubectl /snap/bin/kubectl; then
+        ln -sf /snap/bin/kubectl .venv/bin/kubectl # a shell that was open before has no /snap/bin on its path
+        return
+    fi
     say "kubectl 1.$KUBECTL_MINOR or newer is wanted and could not be installed: put one on PATH, for example by" \
         "'snap install kubectl --classic', and run this again"
     [ "$(id -u)" != 0 ] || exit 1
