@@ -228,3 +228,32 @@ def test_settings() -> None:
     assert str(settings.spool) == "/var/lib/podloom/spool"
     with pytest.raises(SystemExit):
         parse_settings([])
+
+
+async def test_the_object_of_aks_s_own_controller(followed: Followed) -> None:
+    """An overlay object as AKS writes it, with no word on its state, is served; a pool of addresses is refused."""
+    made = nnc()
+    made["spec"] = {"requestedIPCount": 0}
+    made["status"] = {
+        "assignedIPCount": 256,
+        "networkContainers": [
+            {
+                "assignmentMode": "static",
+                "id": "5c034b2f-aef2-43fc-8a65-f9f353e3624b",
+                "nodeIP": "10.224.0.6",
+                "primaryIP": "192.168.1.0/24",
+                "subnetAddressSpace": "192.168.0.0/16",
+                "subnetName": "routingdomain_0c1994ec-f208-56f6-abeb-fd3e51b272c8_overlaysubnet",
+                "type": "overlay",
+                "version": 0,
+            }
+        ],
+    }
+    followed.kube.put(NNCS, made)
+    await followed.settle()
+    assert followed.inputs.trouble() == "" and followed.book.ranges == (ip_network("192.168.1.0/24"),)
+    pool = {"assignmentMode": "dynamic", "type": "vnet", "primaryIP": "10.1.0.4", "id": "x"}
+    pool["ipAssignments"] = [{"name": "a", "ip": "10.1.0.5"}]  # type: ignore[assignment]
+    followed.kube.put(NNCS, {**made, "status": {"networkContainers": [pool]}})
+    await followed.settle()
+    assert followed.book.ranges == (ip_network("192.168.1.0/24"),), "what cannot be read changes nothing"

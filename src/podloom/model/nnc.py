@@ -45,13 +45,25 @@ class NodeNetwork:
 
 
 def parse_nnc(obj: Mapping[str, Any]) -> NodeNetwork | None:
-    """Read an NNC object; None while it has no network container. Raises Rejected naming the malformed field."""
+    """Read an NNC object; None while it has no network container.
+
+    AKS's own controller writes the overlay's without `status.status`, once the range is routed: that is Updated.
+    Raises Rejected naming the malformed field, or what is not a node range (a pool of a pod subnet).
+    """
     name = obj["metadata"]["name"]
     status = obj.get("status") or {}
     containers = status.get("networkContainers") or []
     if not containers:
         return None
     container = containers[0]
+    pools = [item for item in containers if item.get("assignmentMode") == "dynamic" or item.get("ipAssignments")]
+    if pools:
+        kind = f"{pools[0].get('assignmentMode', '')} {pools[0].get('type', '')}".strip()
+        raise Rejected(
+            f"read NodeNetworkConfig {name}",
+            f"network container {pools[0].get('id', '')} is a pool of single addresses or blocks ({kind})",
+            "use an overlay cluster: pod subnets are not served by this agent",
+        )
     try:
         ranges = tuple(ip_network(item["primaryIP"]) for item in containers)
         spaces = [item.get("subnetAddressSpace") or item["primaryIP"] for item in containers]
@@ -61,7 +73,7 @@ def parse_nnc(obj: Mapping[str, Any]) -> NodeNetwork | None:
             ranges=ranges,
             pod_cidrs=tuple(ip_network(space) for space in spaces),
             node_addresses=(ip_address(node_ip),) if node_ip else (),
-            status=status.get("status", UPDATING),
+            status=status.get("status") or UPDATED,
             container_id=container.get("id", ""),
             message=status.get("message", ""),
         )
