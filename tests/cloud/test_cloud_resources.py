@@ -6,7 +6,7 @@ import pytest
 
 from cloudkit import SUBSCRIPTION, CloudProcess, cluster_body, group, nic_address, nic_body, realiser, vnet_body
 from podloom.drivers.arm import CloudClient, CloudError
-from podloom.model.arm import MANAGED_CLUSTERS, NETWORK_INTERFACES, PUBLIC_ADDRESSES, VIRTUAL_NETWORKS
+from podloom.model.arm import MANAGED_CLUSTERS, NETWORK_INTERFACES, PUBLIC_ADDRESSES, ROUTING_DOMAINS, VIRTUAL_NETWORKS
 
 RG = str(group())
 VNET = group().within(VIRTUAL_NETWORKS, "net")
@@ -194,3 +194,23 @@ async def test_a_realised_network_ends_its_operation(client: CloudClient) -> Non
         await client.put(RG, {"location": "westcentralus"}, wait=True)
         made = await client.put(str(VNET), vnet_body(("a", "10.1.0.0/24")), wait=True)
         assert made["properties"]["provisioningState"] == "Succeeded"
+
+
+async def test_routes_to_a_nic_go_with_it(client: CloudClient) -> None:
+    """OVL-04: who gets the address of a removed node next gets none of its pods' packets."""
+    domain = group().within(ROUTING_DOMAINS, "pods")
+    nics = [str(group().within(NETWORK_INTERFACES, name)) for name in ("node-1", "node-2", "other")]
+    async with realiser(client):
+        await client.put(RG, {"location": "westcentralus"})
+        await client.put(str(VNET), vnet_body(("a", "10.1.0.0/24")), wait=True)
+        await client.put(
+            str(domain), {"properties": {"virtualNetwork": {"id": str(VNET)}, "podCidrs": ["192.168.0.0/16"]}}
+        )
+        for number, nic in enumerate(nics[:2]):
+            made = await client.put(nic, nic_body(SUBNET))
+            route = {"addressPrefixes": [f"192.168.{number}.0/24"], "nextHopIpAddress": nic_address(made)}
+            await client.put(f"{domain}/routes/node-{number + 1}", {"properties": route})
+        freed = nic_address(await client.get(nics[0]))
+        await client.delete(nics[0], wait=True)
+        assert [r["name"] for r in await client.list(f"{domain}/routes")] == ["node-2"]
+        assert nic_address(await client.put(nics[2], nic_body(SUBNET))) == freed

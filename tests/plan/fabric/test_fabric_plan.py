@@ -81,7 +81,7 @@ def test_equal_pod_ranges_are_two_tables() -> None:
 
 
 def test_problems_stay_with_their_resource() -> None:
-    """A broken document, a missing network, a missing subnet and a bad hop each fail alone."""
+    """What is broken, in no network or subnet, or of the wrong family fails alone; a node that is gone does not."""
     documents = [
         *arm.two_overlays(),
         arm.nic("lost", "nowhere", "s", "10.0.0.4"),
@@ -89,10 +89,11 @@ def test_problems_stay_with_their_resource() -> None:
         arm.nic("outside", "v1", "aks", "10.99.0.9"),
         {"id": arm.nic_id("broken"), "type": "Microsoft.Network/networkInterfaces", "properties": {}},
         arm.route("da", "ghost", "192.168.9.0/24", "10.224.9.9"),
+        arm.route("db", "families", "192.168.9.0/24", "fd00::9"),
         arm.domain("dc", "nowhere", "192.168.0.0/16"),
     ]
     found = plan(documents)
-    expected = [*map(arm.nic_id, ["lost", "astray", "outside", "broken"]), arm.domain_id("da"), arm.domain_id("dc")]
+    expected = [*map(arm.nic_id, ["lost", "astray", "outside", "broken"]), arm.domain_id("db"), arm.domain_id("dc")]
     assert set(found.problems) == {name.lower() for name in expected}
     assert all(isinstance(error, Rejected) for error in found.problems.values())
     good = {row.id for row in plan(arm.two_overlays()).rows}

@@ -9,7 +9,7 @@ from podloom.cloud.addresses import assign_dynamic, assign_static
 from podloom.cloud.rules import Rules
 from podloom.cloud.state import parse_quietly, pool_key, prefixes, subnet_prefixes
 from podloom.cloud.store import Row, Store
-from podloom.model.arm import NETWORK_INTERFACES, SUBNETS, ResourceId
+from podloom.model.arm import NETWORK_INTERFACES, ROUTING_DOMAINS, SUBNETS, ResourceId
 from podloom.model.findings import Finding
 from podloom.plan.address.names import normal_location
 from podloom.render.arm import Json, pick
@@ -54,6 +54,17 @@ class NetworkInterfaces(Rules):
         prepared = [self._config(id_, config, index == 0, kept, findings) for index, config in enumerate(configs)]
         self.store.free_except(id_.key, kept)
         return {**wish, "location": location, "properties": {**properties, "ipConfigurations": prepared}}, findings
+
+    def goes_with(self, row: Row) -> list[Row]:
+        """Routes of overlay domains to it: who gets its address next must not get a node's pods (OVL-04)."""
+        configs = [config["properties"] for config in row.body["properties"].get("ipConfigurations") or []]
+        networks = {ResourceId.parse(config["subnet"]["id"]).parent.key for config in configs}
+        addresses = {config["privateIPAddress"] for config in configs}
+        routes = []
+        for domain in self.store.of_type(ROUTING_DOMAINS):
+            if pick(domain.body, "properties", "virtualNetwork", "id", default="").lower() in networks:
+                routes += self.store.children(domain.id.key)
+        return [route for route in routes if route.body["properties"].get("nextHopIpAddress") in addresses]
 
     def _config(
         self, id_: ResourceId, config: Json, first: bool, kept: set[tuple[str, str]], findings: list[Finding]

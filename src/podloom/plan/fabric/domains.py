@@ -52,8 +52,9 @@ def number_domains(domains: Iterable[str]) -> dict[str, int]:
 def memberships(
     vnet: VNet, nics: Iterable[Nic], domains: Iterable[Domain]
 ) -> tuple[list[Membership], dict[str, PodloomError]]:
-    """The network's domains with their member NICs; problems are routes whose next hop no NIC has, or that another
-    domain's node has. A domain with a problem keeps its other routes."""
+    """The network's domains with their member NICs; problems are routes to a NIC of another domain, or of the other
+    family. A domain with a problem keeps its other routes. A route to an address that no NIC has is a machine that is
+    gone or not there yet: its range is refused meanwhile, and the domain is well."""
     by_address = {address: nic for nic in nics for address in nic.addresses}
     mine = [domain for domain in domains if domain.vnet == vnet.id]
     numbers = number_domains(domain.id for domain in mine)
@@ -64,12 +65,12 @@ def memberships(
         ranges = []
         for prefix, hop in domain.routes:
             nic = by_address.get(hop)
-            if nic is None:
-                problems[domain.id] = _bad_hop(domain, prefix, hop, "no network interface of the network has it")
+            if (":" in prefix) != (":" in hop):
+                problems[domain.id] = _bad_hop(domain, prefix, hop, "they are of different families")
+            elif nic is None:
+                continue
             elif owners.setdefault(nic.id, domain.id) != domain.id:
                 problems[domain.id] = _bad_hop(domain, prefix, hop, f"it belongs to {owners[nic.id]}")
-            elif (":" in prefix) != (":" in hop):
-                problems[domain.id] = _bad_hop(domain, prefix, hop, "they are of different families")
             elif ":" not in prefix:
                 ranges.append((nic, prefix))
         found.append(Membership(domain, numbers[domain.id], tuple(ranges)))
@@ -77,9 +78,7 @@ def memberships(
 
 
 def _bad_hop(domain: Domain, prefix: str, hop: str, found: str) -> PodloomError:
-    return Rejected(
-        f"route {prefix} of {domain.id} to {hop}", found, "create the node's interface first", target=domain.id
-    )
+    return Rejected(f"route {prefix} of {domain.id} to {hop}", found, "correct the route", target=domain.id)
 
 
 def plan_domain(settings: FabricSettings, vnet: VNet, member: Membership) -> list[Row]:
