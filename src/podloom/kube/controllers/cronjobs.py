@@ -49,7 +49,7 @@ class CronJobs(Controller):
             await self.cluster.create(JOBS, job)
         except KubeError as e:
             if not e.already_exists:  # made before the controller was cut off: the status follows
-                self.record.warn(CRONJOBS, cron, "FailedCreate", f"Error creating job: {e.message}")
+                self.record.warn(CRONJOBS, cron, "FailedCreate", f"Error creating job: {e.found}")
                 raise
             return
         self.record.note(CRONJOBS, cron, "SuccessfulCreate", f"Created job {job['metadata']['name']}")

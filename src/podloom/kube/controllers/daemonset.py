@@ -73,7 +73,7 @@ class DaemonSets(Controller):
                 await self.cluster.create(PODS, pod)
             except KubeError as e:
                 if not e.already_exists:
-                    self.record.warn(DAEMONSETS, ds, "FailedCreate", f"Error creating: {e.message}")
+                    self.record.warn(DAEMONSETS, ds, "FailedCreate", f"Error creating: {e.found}")
                     raise
                 self.pods.informer.observe(await self.cluster.client.get(PODS, name, meta["namespace"]))
         self.record.note(DAEMONSETS, ds, "SuccessfulCreate", f"Created pod: {name}")

@@ -80,7 +80,7 @@ class Jobs(Controller):
                 await self.cluster.create(PODS, job_pod(job, name, index))
             except KubeError as e:
                 if not e.already_exists:
-                    self.record.warn(JOBS, job, "FailedCreate", f"Error creating: {e.message}")
+                    self.record.warn(JOBS, job, "FailedCreate", f"Error creating: {e.found}")
                     raise
                 self.pods.informer.observe(await self.cluster.client.get(PODS, name, meta["namespace"]))
         self.record.note(JOBS, job, "SuccessfulCreate", f"Created pod: {name}")

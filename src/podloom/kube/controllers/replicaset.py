@@ -76,7 +76,7 @@ class ReplicaSets(Controller):
         """The status with the ReplicaFailure condition set, or taken away once nothing failed any more."""
         conditions = plan.status.get("conditions") or []
         if refusal is not None:
-            conditions = with_condition(conditions, failure_condition(refusal.message), self.cluster.now())
+            conditions = with_condition(conditions, failure_condition(refusal.found), self.cluster.now())
         elif not plan.create:
             conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
         rest = {name: value for name, value in plan.status.items() if name != "conditions"}
@@ -106,7 +106,7 @@ class ReplicaSets(Controller):
                 await self.cluster.create(PODS, pod)
             except KubeError as e:
                 if not e.already_exists:
-                    self.record.warn(REPLICASETS, rs, "FailedCreate", f"Error creating: {e.message}")
+                    self.record.warn(REPLICASETS, rs, "FailedCreate", f"Error creating: {e.found}")
                     raise
                 self.pods.informer.observe(await self.cluster.client.get(PODS, name, meta["namespace"]))
         self.record.note(REPLICASETS, rs, "SuccessfulCreate", f"Created pod: {name}")

@@ -63,7 +63,7 @@ class StatefulSets(Controller):
             await self.cluster.create(PODS, pod)
         except KubeError as e:
             if not e.already_exists:
-                self.record.warn(STATEFULSETS, owner, "FailedCreate", f"Error creating: {e.message}")
+                self.record.warn(STATEFULSETS, owner, "FailedCreate", f"Error creating: {e.found}")
             raise
         name = pod["metadata"]["name"]
         text = f"create Pod {name} in StatefulSet {owner['metadata']['name']} successful"
