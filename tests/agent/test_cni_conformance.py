@@ -228,3 +228,23 @@ async def test_container_without_a_pod_is_not_kubernetes_s(node: MemoryNode) -> 
         assert code == 0
     assert {lease.pod for lease in node.book.leases.values()} == {"c1", "c2"}
     assert sum("link " in line for line in node.table()) == 2
+
+
+async def test_del_waits_for_an_add_that_waits_for_kept_dels(node: MemoryNode) -> None:
+    """An ADD works off kept DELs first (one of its own container too); a DEL that comes meanwhile waits for it."""
+    go = asyncio.Event()
+
+    async def drain() -> None:
+        await go.wait()
+        assert (await node.verbs.answer(frame("DEL", "c1"), in_order=False))[0] == 0
+
+    node.verbs._before_add = drain
+    node.netns("c1")
+    adding = asyncio.create_task(node.call("ADD", "c1"))
+    await asyncio.sleep(0)
+    deleting = asyncio.create_task(node.call("DEL", "c1"))
+    await asyncio.sleep(0.01)
+    assert not deleting.done()
+    go.set()
+    assert (await asyncio.wait_for(adding, 2))[0] == 0 and await asyncio.wait_for(deleting, 2) == (0, {})
+    assert node.table() == [] and node.book.leases == {}

@@ -271,10 +271,10 @@ class _Timed(Verbs):
 
     histogram: Any = None
 
-    async def answer(self, frame: Frame) -> Answer:
+    async def answer(self, frame: Frame, *, in_order: bool = True) -> Answer:
         started = time.perf_counter()
         try:
-            return await super().answer(frame)
+            return await super().answer(frame, in_order=in_order)
         finally:
             if self.histogram is not None:
                 self.histogram.labels(frame.environment.get("CNI_COMMAND", "")).observe(time.perf_counter() - started)

@@ -64,7 +64,7 @@ class Spool:
         if frame.environment.get("CNI_COMMAND") != "DEL":
             _set_aside(path, "only DEL is kept for later")
             return False
-        exit_code, stdout = await self._verbs.answer(frame)
+        exit_code, stdout = await self._verbs.answer(frame, in_order=False)
         if exit_code and orjson.loads(stdout)["code"] in _MISTAKES:
             _set_aside(path, stdout.decode(errors="replace"))
         if exit_code:

@@ -14,7 +14,9 @@ import structlog
 
 from podloom.agent.addresses import Addresses, Holder
 from podloom.agent.pods import Pods
+from podloom.agent.turns import Turns
 from podloom.model.cni import CniRequest, CniResult, NotAvailable, UnknownContainer, UnsupportedField
+from podloom.model.endpoint import owner_of
 from podloom.model.errors import Bug, PodloomError, Rejected
 from podloom.model.lease import IPAM_NETWORK
 from podloom.model.nnc import Network
@@ -36,18 +38,27 @@ class Verbs:
 
     def __init__(self, pods: Pods, *, trouble: Callable[[], str], before_add: Callable[[], Awaitable[object]]) -> None:
         self._pods = pods
+        self._order = Turns()
         self.addresses = Addresses(pods.book, pods.turns)
         self._trouble = trouble
         self._before_add = before_add
         self.pod_cidrs: Callable[[], tuple[Network, ...]] = tuple
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    async def answer(self, frame: Frame) -> Answer:
-        """The answer to one request; never raises."""
+    async def answer(self, frame: Frame, *, in_order: bool = True) -> Answer:
+        """The answer to one request; never raises.
+
+        Requests of one container wait for those before them, also for what an ADD waits for itself; a kept DEL, which
+        such an ADD may be waiting for, is not `in_order`.
+        """
         command = frame.environment.get("CNI_COMMAND", "")
         try:
             request = parse_cni_request(frame.environment, frame.stdin)
-            body = await self._serve(request)
+            if in_order and request.command in ("ADD", "DEL"):
+                async with self._order.of(owner_of(request.attachment)):
+                    body = await self._serve(request)
+            else:
+                body = await self._serve(request)
         except PodloomError as error:
             self.counts[command, type(error).__name__] += 1
             log.warning("cni.refused", command=command, code=error.cni_code, error=error.message)
