@@ -16,7 +16,7 @@ import structlog
 
 from podloom.drivers.kernel import in_netns
 from podloom.drivers.kernel.netns import netns_inode
-from podloom.model.errors import Unsupported
+from podloom.model.errors import Stale, Unsupported
 from podloom.native import native_path
 
 log = structlog.get_logger()
@@ -58,7 +58,8 @@ class EchoHost:
             self.stop()
 
     def _start(self, inode: int) -> None:
-        with in_netns(self._netns):
+        # Gone since it was looked at: the next look sees that.
+        with contextlib.suppress(Stale), in_netns(self._netns):
             self._child = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self._inode = inode
 

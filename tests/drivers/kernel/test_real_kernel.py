@@ -69,6 +69,18 @@ def test_what_a_killed_creation_left_is_cleared(netns: str) -> None:
     assert leftover.name in list_netns(netns)
 
 
+def test_a_name_without_its_namespace_is_none_yet(netns: str) -> None:
+    """Between the two steps of a creation others read the name: for them there is no namespace."""
+    half = Path(NETNS_DIR) / f"{netns}-half"
+    half.touch()
+    try:
+        assert netns_inode(half.name) == 0 != netns_inode(netns)
+        with pytest.raises(Stale), in_netns(half.name):
+            pass
+    finally:
+        half.unlink()
+
+
 def test_a_thread_returns_to_its_namespace(netns: str) -> None:
     """Also when the body raises, and other threads never leave theirs."""
     home, seen = netns_inode(""), []

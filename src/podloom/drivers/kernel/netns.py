@@ -48,9 +48,18 @@ def netns_path(netns: str) -> str:
 def open_netns(netns: str) -> int:
     """A file descriptor of the namespace; the caller closes it. Raises Stale when there is none."""
     try:
-        return os.open(netns_path(netns), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(netns_path(netns), os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
         raise kernel_error(e.errno or errno.EIO, f"open network namespace {netns!r}") from e
+    if not _is_namespace(os.fstat(fd)):
+        os.close(fd)
+        raise kernel_error(errno.ENOENT, f"open network namespace {netns!r}")
+    return fd
+
+
+def _is_namespace(found: os.stat_result) -> bool:
+    """Whether it is a namespace, not the empty file that its name is for a moment when it is made or removed."""
+    return found.st_dev == os.stat("/proc/self/ns/net").st_dev  # noqa: PTH116
 
 
 def list_netns(prefix: str = "") -> set[str]:
@@ -207,6 +216,7 @@ def socket_in_netns(
 def netns_inode(netns: int | str) -> int:
     """The number that is the namespace's identity; 0 when there is none."""
     try:
-        return (os.fstat(netns) if isinstance(netns, int) else os.stat(netns_path(netns))).st_ino  # noqa: PTH116
+        found = os.fstat(netns) if isinstance(netns, int) else os.stat(netns_path(netns))  # noqa: PTH116
     except OSError:
         return 0
+    return found.st_ino if _is_namespace(found) else 0
