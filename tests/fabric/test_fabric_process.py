@@ -132,7 +132,7 @@ def picture() -> str:
         parts += [inside(netns, "sh", "-c", "cat /proc/sys/net/ipv4/conf/*/proxy_arp /proc/sys/net/ipv4/ip_forward")]
     lines = [" ".join(sorted(line.split())) for part in parts for line in [*sorted(part.splitlines()), ""]]
     text = "\n".join(lines)
-    return re.sub(r"@if\d+|\(id: \d+\)|\bUNKNOWN |\bUP |\bDOWN |\bLOWERLAYERDOWN ", "", text)
+    return re.sub(r"@if\d+|\(id: \d+\)|NO-CARRIER,|\bUNKNOWN |\bUP |\bDOWN |\bLOWERLAYERDOWN ", "", text)
 
 
 async def until_it_is(wanted: str, what: str, seconds: float) -> None:
