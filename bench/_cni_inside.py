@@ -52,6 +52,53 @@ def cni_add_parallel(node: Node) -> Result:
     return {"ratio": round(medians["podloom"] / medians["reference"], 3), "target": ">= 1.5", "sides": sides}
 
 
+def cni_del_parallel(node: Node) -> Result:
+    """30 DELs started at once, beside 60 pods that stay; the time until the last has ended."""
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    standing = [Pod(side, 5000 + i) for i in range(60) for side in SIDES]
+    node.make(standing)
+    for pod in standing:
+        node.run("ADD", pod)
+    for round_ in range(6):
+        for side in SIDES:
+            pods = [Pod(side, 30 * round_ + i) for i in range(30)]
+            node.make(pods)
+            for pod in pods:
+                node.run("ADD", pod)
+            started = time.perf_counter()
+            running = {node.spawn("DEL", pod): pod for pod in pods}
+            for _ in pods:
+                pid, status = os.waitpid(-1, 0)
+                node.check("DEL", running[pid], status)
+            if round_:
+                times[side].append(time.perf_counter() - started)
+            node.drop(pods)
+    return _ratio(times, target="<= 0.5")
+
+
+def cni_verbs(node: Node) -> Result:
+    """ADD, CHECK, DEL and a second DEL, one after the other, the sides taking turns; the ratio is ADD's."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for number in range(40):
+        for side in SIDES:
+            pod = Pod(side, number)
+            node.make([pod])
+            for name in ("ADD", "CHECK", "DEL", "DEL again"):
+                took = node.run(name.split()[0], pod)
+                if name == "ADD":
+                    node.keep_result(pod)
+                if number >= 2:
+                    times.setdefault(name, {}).setdefault(side, []).append(took)
+            node.drop([pod])
+    ratios = {name: _ratio(sides, target="") for name, sides in times.items()}
+    sides = {
+        f"{name}: {side}": f"{text} (ratio {found['ratio']})"
+        for name, found in ratios.items()
+        for side, text in found["sides"].items()
+    }
+    return {"ratio": ratios["ADD"]["ratio"], "target": "<= 0.5", "sides": sides}
+
+
 def cni_add_200(node: Node) -> Result:
     """Two nodes side by side, one with a pod, one with 200; ADD and later DEL of 12 pods on each in turns."""
     times: dict[str, list[float]] = {"1 pod": [], "200 pods": []}
@@ -122,6 +169,8 @@ INSIDE: dict[str, Callable[[Node], Result]] = {
     "cni-add-del": cni_add_del,
     "cni-add-parallel": cni_add_parallel,
     "cni-add-200": cni_add_200,
+    "cni-del-parallel": cni_del_parallel,
+    "cni-verbs": cni_verbs,
     "agent-pss": agent_pss,
 }
 

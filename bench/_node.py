@@ -24,7 +24,7 @@ from podloom.drivers.store.lease import LeaseStore
 
 NODE = "bench"
 REFERENCE = Path("/usr/lib/cni")
-CONFIGS = {
+CONFIGS: dict[str, dict[str, object]] = {
     "podloom": {
         "cniVersion": "1.0.0",
         "name": "azure",
@@ -97,8 +97,8 @@ class Node:
             more = ["--kubeconfig", str(config)]
         else:
             self._remember_range()
-        for side, config in CONFIGS.items():
-            (self.folder / side).write_text(json.dumps({**config, "ipam": _ipam(config, self.folder)}))
+        for side, settings in CONFIGS.items():
+            (self.folder / side).write_text(json.dumps({**settings, "ipam": _ipam(settings, self.folder)}))
         self._start_agent(*more)
         return self
 
@@ -134,10 +134,19 @@ class Node:
         }
         output = str(self.folder / f"out-{pod.netns}")
         actions = [
-            (os.POSIX_SPAWN_OPEN, 0, str(self.folder / pod.side), os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 0, str(self._configuration(verb, pod)), os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
         ]
         return os.posix_spawn(str(path), [str(path)], environment, file_actions=actions)
+
+    def keep_result(self, pod: Pod) -> None:
+        """Keep the result of the ADD that has just ended, for CHECK."""
+        config = json.loads((self.folder / pod.side).read_text())
+        previous = json.loads((self.folder / f"out-{pod.netns}").read_text())
+        (self.folder / f"check-{pod.netns}").write_text(json.dumps({**config, "prevResult": previous}))
+
+    def _configuration(self, verb: str, pod: Pod) -> Path:
+        return self.folder / (f"check-{pod.netns}" if verb == "CHECK" else pod.side)
 
     def check(self, verb: str, pod: Pod, status: int) -> None:
         if status:

@@ -35,6 +35,8 @@ BENCHES = {
         "cni-add": "Median time of a CNI ADD as a whole process; ratio to bridge + host-local.",
         "cni-add-parallel": "30 ADDs at once, ADD/s; ratio to bridge + host-local.",
         "cni-add-del": "Median time of ADD and DEL together; ratio to bridge + host-local.",
+        "cni-del-parallel": "30 DELs at once beside 60 pods, seconds; ratio to bridge + host-local.",
+        "cni-verbs": "Median ADD, CHECK, DEL and second DEL, each with its ratio to bridge + host-local.",
         "cni-add-200": "Median ADD with 200 pods on the node; ratio to that with one.",
         "agent-pss": "Memory (PSS) of the agent with 110 pods, in MB.",
     }.items()

@@ -28,6 +28,7 @@ from podloom.render import cns
 log = structlog.get_logger()
 PREFIXES = ("", "/v0.1", "/v0.2")
 _BODY_BYTES_MAX = 1 << 16
+_INTERFACES_MAX = 16
 _ENDPOINTS = "cns.endpoints"
 _JSON = "application/json; charset=UTF-8"
 Body = dict[str, Any]
@@ -133,6 +134,8 @@ class CnsApi:
         container = self._leases_of(request)[0].attachment.container_id
         known = self._recorded.setdefault(container, {})
         for ifname, fields in cns.parse_endpoint_patch(await request.read()).items():
+            if ifname not in known and len(known) >= _INTERFACES_MAX:
+                raise Rejected(f"record endpoint {container}", f"{_INTERFACES_MAX} interfaces are recorded")
             known[ifname] = known.get(ifname, {}) | fields
         self._book.remember(_ENDPOINTS, orjson.dumps(self._recorded).decode())
         return _json(cns.response())

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 from podloom.drivers.store.lease import LeaseStore
 from podloom.model.cni import Attachment, IPAddress
-from podloom.model.errors import PodloomError, Unavailable
+from podloom.model.errors import Bug, PodloomError, Unavailable
 from podloom.model.lease import Lease, LeaseRequest
 from podloom.model.nnc import Network
 from podloom.plan import ipam
@@ -158,5 +158,7 @@ class LeaseBook:
             self.commits += 1
         except PodloomError as error:
             waiting.set_exception(error)
+        except Exception as error:  # whoever waits must hear of it, whatever it was
+            waiting.set_exception(Bug("write the lease store", f"{type(error).__name__}: {error}"))
         else:
             waiting.set_result(None)

@@ -58,6 +58,8 @@ def parse_cni_request(environment: Mapping[str, str], stdin: bytes) -> CniReques
             "give a name that starts with a letter or digit",
         )
     attaching = command in ("ADD", "CHECK")
+    if attaching:
+        _check_text(environment)
     args = parse_args(environment.get("CNI_ARGS", "")) if attaching else {}
     request = CniRequest(
         command=command,
@@ -182,11 +184,19 @@ def _valid_attachments(config: Mapping[str, Any]) -> tuple[Attachment, ...]:
         )
     items = config.get("cni.dev/valid-attachments", config.get("cni.dev/attachments"))
     try:
-        return tuple(Attachment(item["containerID"], item["ifname"]) for item in items or ())
+        return tuple(Attachment(str(item["containerID"]), str(item["ifname"])) for item in items or ())
     except (KeyError, TypeError) as error:
         raise Rejected(
             "read cni.dev/valid-attachments", f"malformed: {error}", "list objects with containerID and ifname"
         ) from None
+
+
+def _check_text(environment: Mapping[str, str]) -> None:
+    """Refuse variables whose bytes are not UTF-8: neither answers nor the lease store could hold them."""
+    for variable in ("CNI_NETNS", "CNI_ARGS"):
+        value = environment.get(variable, "")
+        if not value.isascii() and any("\udc80" <= character <= "\udcff" for character in value):
+            raise _environment(variable, f"is {value!r}", "use UTF-8")
 
 
 def _environment(variable: str, found: str, remedy: str) -> InvalidEnvironment:

@@ -84,7 +84,10 @@ def wanted_dns(config: Mapping[str, Any]) -> dict[str, Any]:
     asked = runtime_config(config).get("dns") or {}
     if not isinstance(dns, dict) or not isinstance(asked, dict):
         raise Rejected(_READ_CONFIG, "dns is not an object", "give nameservers, domain, search, options")
-    return {**dns, **{ours: asked[theirs] for theirs, ours in _DNS if asked.get(theirs)}}
+    lists = {ours: asked[theirs] for theirs, ours in _DNS if asked.get(theirs)}
+    if not all(isinstance(item, list) and all(isinstance(text, str) for text in item) for item in lists.values()):
+        raise Rejected(_READ_CONFIG, f"runtimeConfig.dns is {asked!r}", "give servers, searches and options as lists")
+    return {**dns, **lists}
 
 
 def runtime_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def previous_result(config: Mapping[str, Any]) -> tuple[frozenset[str], tuple[Cn
         items += [(previous.get(key) or {}).get("ip", "") for key in ("ip4", "ip6")]
         addresses = frozenset(item.partition("/")[0] for item in items if item)
         interfaces = tuple(
-            CniInterface(str(item["name"]), item.get("mac", ""), item.get("sandbox", ""))
+            CniInterface(str(item["name"]), str(item.get("mac") or ""), str(item.get("sandbox") or ""))
             for item in previous.get("interfaces") or ()
         )
     except (AttributeError, KeyError, TypeError) as error:
