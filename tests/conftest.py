@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 EXPECTED = Path(__file__).parent / "expected_skips.txt"
 ROOT_PROGRAMS = ("ip", "nft", "busybox", "curl", "sysctl")
 LAB_PROGRAMS = (*ROOT_PROGRAMS, "containerd", "runc", "kubectl", "nginx")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """kubectl keeps what it discovers by address and port, which tests use again: each run has a cache of its own."""
+    folder = tempfile.mkdtemp(prefix="podloom-kubectl-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    os.environ["KUBECACHEDIR"] = folder
 
 
 def missing_for(item: pytest.Item) -> str:
