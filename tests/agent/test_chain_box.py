@@ -125,6 +125,36 @@ def test_our_addresses_under_the_reference_ptp(box: Box, ipam: str) -> None:
     assert [str(lease.addresses[0]) for lease in box.leases()] == [other]
 
 
+def test_a_delegated_del_without_an_agent(box: Box) -> None:
+    """DEL by ptp while the agent is away succeeds, and the address is free when an agent comes."""
+    cni = runtime(box, "1.0.0", {"type": "ptp", "ipam": {"type": "azure-ipam"}})
+    box.sh("ip netns add one")
+    cni.add("one", args=ARGS)
+    box.kill_agent()
+    assert len(box.leases()) == 1
+    cni.delete("one", args=ARGS)
+    box.start_agent()
+    box.kill_agent()
+    assert box.leases() == []
+
+
+def test_two_processes_race_for_one_container(box: Box) -> None:
+    """Of several ADDs of one container as processes, under two pod names, one wins; one DEL takes all back."""
+    box.sh("ip netns add one")
+    running = [box.spawn("ADD", "one", pod) for pod in ("web", "db", "web", "db")]
+    codes = []
+    for process in running:
+        process.communicate(timeout=60)
+        codes.append(process.returncode)
+    assert sorted(codes) == [0, 1, 1, 1]
+    assert box.sh("ip -o link").count("azv") == 1
+    assert "1 packets received" in box.sh(f"busybox ping -c1 -W1 {OUTSIDE}", netns="one")
+    assert box.call("DEL", "one")[0] == 0
+    assert "azv" not in box.sh("ip -o link; ip route")
+    box.kill_agent()
+    assert box.leases() == []
+
+
 def test_gc_and_status_of_a_list(box: Box) -> None:
     """GC of a 1.1.0 list ends what is not listed; STATUS says that the node can serve."""
     cni = runtime(box, "1.1.0", AZURE)
