@@ -180,3 +180,14 @@ def test_host_network() -> None:
 def test_refused() -> None:
     status = failed_status(pod(), "OutOfpods", "full", NOW)
     assert (status["phase"], status["reason"], status["message"]) == ("Failed", "OutOfpods", "full")
+
+
+def test_an_ephemeral_container_changes_nothing_but_its_own_status() -> None:
+    with_debug = pod()
+    with_debug["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "d"}]
+    for state, shown in ((State.RUNNING, "running"), (State.EXITED, "terminated")):
+        containers = [one("main", State.RUNNING), one("debug", state, code=1)]
+        status = plan_status(with_debug, StatusInputs(runtime(*containers), NODE, NOW))
+        (found,) = status.pop("ephemeralContainerStatuses")
+        assert shown in found["state"] and found["ready"] is False and "started" not in found
+        assert status == plan_status(pod(), StatusInputs(runtime(containers[0]), NODE, NOW))

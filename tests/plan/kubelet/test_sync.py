@@ -233,3 +233,27 @@ def test_sidecars_stop_last() -> None:
     live = [container(c, "s0", 0, State.RUNNING) for c in (SIDE, MAIN, SECOND_MAIN)]
     groups = stop_order(pod(), pod_runtime([sandbox()], live))
     assert [sorted(c.name for c in group) for group in groups] == [["main", "other"], ["side"]]
+
+
+DEBUG = {"name": "debug", "image": "d"}
+
+
+def test_an_ephemeral_container_starts_once() -> None:
+    """`kubectl debug`, also while the pod is still initializing; whatever becomes of it, it is not started again."""
+    wanted = pod(ephemeralContainers=[DEBUG])
+    begun = plan_actions(wanted, pod_runtime([sandbox()], []), {}, 1000)
+    assert [(one.name, one.init) for one in begun.start] == [("debug", False), ("init", True)]
+    for state in (State.RUNNING, State.EXITED, State.UNKNOWN):
+        there = [container(DEBUG, "s0", 0, state), container(INIT, "s0", 0, State.RUNNING)]
+        assert plan_actions(wanted, pod_runtime([sandbox()], there), {}, 1000).start == ()
+    again = [container(DEBUG, "s0", 0, State.EXITED), container(INIT, "s1", 0, State.RUNNING)]
+    assert plan_actions(wanted, pod_runtime([sandbox(1), sandbox(0, ready=False)], again), {}, 1000).start == ()
+
+
+def test_an_ephemeral_container_waits_for_its_target() -> None:
+    wanted = pod(init=(), ephemeralContainers=[{**DEBUG, "targetContainerName": "main"}])
+    other = container(SECOND_MAIN, "s0", 0, State.RUNNING)
+    dead = plan_actions(wanted, pod_runtime([sandbox()], [container(MAIN, "s0", 0, State.EXITED), other]), {}, 10**12)
+    assert "debug" not in [one.name for one in dead.start]
+    live = plan_actions(wanted, pod_runtime([sandbox()], [container(MAIN, "s0", 3, State.RUNNING), other]), {}, 10**12)
+    assert [(one.name, one.target) for one in live.start] == [("debug", "main3")]

@@ -54,8 +54,9 @@ class Recorder:
             "uid": meta["uid"],
         }
         if container:
-            init = any(one["name"] == container for one in pod["spec"].get("initContainers") or ())
-            involved["fieldPath"] = f"spec.{'initContainers' if init else 'containers'}{{{container}}}"
+            groups = ("initContainers", "containers", "ephemeralContainers")
+            found = (g for g in groups if any(one["name"] == container for one in pod["spec"].get(g) or ()))
+            involved["fieldPath"] = f"spec.{next(found, 'containers')}{{{container}}}"
         self._put(involved, kind, reason, message)
 
     def node(self, kind: str, reason: str, message: str) -> None:

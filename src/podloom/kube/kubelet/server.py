@@ -22,6 +22,7 @@ from podloom.kube.kubelet.stats import metrics_text, stats_summary
 from podloom.kube.kubelet.streams import Streams
 from podloom.kube.kubelet.worker import PodWorker
 from podloom.model.runtime import Container, State
+from podloom.plan.kubelet.configs import every_container
 
 _JSON = "application/json"
 _PULLING = ("ErrImagePull", "ImagePullBackOff")
@@ -94,9 +95,8 @@ class KubeletServer:
         return worker
 
     def _container(self, worker: PodWorker, name: str, *, previous: bool = False) -> Container:
-        spec, pod_name = worker.pod["spec"], worker.pod["metadata"]["name"]
-        names = [one["name"] for one in (*(spec.get("initContainers") or ()), *spec["containers"])]
-        if name not in names:
+        pod_name = worker.pod["metadata"]["name"]
+        if name not in [one["name"] for one in every_container(worker.pod)]:
             raise HttpError(400, f"container {name} is not valid for pod {pod_name}")
         found = worker.runtime.previous(name) if previous else worker.runtime.latest(name)
         if found is not None and (found.state is not State.CREATED or found.log_path):
@@ -132,9 +132,7 @@ class KubeletServer:
         if verb == "exec":
             await self._streams.exec(request, container)
             return
-        spec = worker.pod["spec"]
-        specs = [*spec["containers"], *(spec.get("initContainers") or ())]
-        tty = next(bool(one.get("tty")) for one in specs if one["name"] == name)
+        tty = next(bool(one.get("tty")) for one in every_container(worker.pod) if one["name"] == name)
         await self._streams.attach(request, container, tty=tty)
 
     async def _port_forward(self, request: Request, worker: PodWorker) -> None:

@@ -13,7 +13,7 @@ from podloom.kube.kubelet.images import ImageProblem, Images
 from podloom.kube.kubelet.volumes import sub_path
 from podloom.model.errors import PodloomError
 from podloom.model.runtime import Sandbox
-from podloom.plan.kubelet.configs import check_non_root, plan_container, plan_sandbox
+from podloom.plan.kubelet.configs import check_non_root, every_container, plan_container, plan_sandbox
 from podloom.plan.kubelet.env import ConfigError, EnvInputs, needed_objects, plan_command, plan_env
 from podloom.plan.kubelet.files import dns_config, hosts_file
 from podloom.plan.kubelet.sync import Start
@@ -116,8 +116,7 @@ class Starter:
         self, pod: Pod, start: Start, sandbox: Sandbox, volumes: Mapping[str, Path], inputs: EnvInputs
     ) -> str:
         """Pull, configure, create and start one container; StartProblem or ImageProblem says what it waits for."""
-        specs = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-        spec = next(one for one in specs if one["name"] == start.name)
+        spec = next(one for one in every_container(pod) if one["name"] == start.name)
         record = self.node.recorder.pod
         sandbox_config = self.sandbox_config(pod, sandbox.attempt)
         image = await self.images.ensure(pod, spec, sandbox_config)
@@ -142,6 +141,7 @@ class Starter:
             env=env,
             mounts=mounts,
             node=self.node.facts,
+            target=start.target,
         )
         return await self._create_and_start(pod, start, sandbox, config, sandbox_config)
 

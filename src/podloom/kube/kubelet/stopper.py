@@ -10,6 +10,7 @@ from typing import Any
 from podloom.kube.kubelet.context import Node
 from podloom.kube.kubelet.hooks import run_hook
 from podloom.model.runtime import Container
+from podloom.plan.kubelet.configs import every_container
 from podloom.plan.kubelet.sync import PodRuntime, stop_order
 
 _LEAST_S = 2  # what a container gets after its preStop hook used up the time (kubelet minimumGracePeriodInSeconds)
@@ -42,8 +43,7 @@ class Stopper:
         await self.container(spec, container.id, grace_s, ips)
 
     def _spec(self, name: str) -> Mapping[str, Any]:
-        specs = [*(self._pod["spec"].get("initContainers") or ()), *self._pod["spec"]["containers"]]
-        return next((one for one in specs if one["name"] == name), {"name": name})
+        return next((one for one in every_container(self._pod) if one["name"] == name), {"name": name})
 
     async def container(self, spec: Mapping[str, Any], container_id: str, grace_s: int, ips: Sequence[str]) -> None:
         """preStop, then the stop signal; killed when grace_s is over."""

@@ -30,7 +30,7 @@ from podloom.kube.kubelet.stopper import Stopper
 from podloom.model.errors import PodloomError
 from podloom.model.kube import PODS, Object
 from podloom.model.runtime import Sandbox
-from podloom.plan.kubelet.configs import log_directory
+from podloom.plan.kubelet.configs import every_container, log_directory
 from podloom.plan.kubelet.env import EnvInputs
 from podloom.plan.kubelet.status import TERMINAL, StatusInputs, failed_status, is_finished, plan_status
 from podloom.plan.kubelet.sync import SECOND, Actions, Kill, PodRuntime, Start, plan_actions
@@ -312,16 +312,15 @@ class PodWorker:
             await self._post_start(spec, hook, container_id, sandbox)
         return True
 
-    async def _post_start(self, spec: Object, hook: Object, container_id: str, sandbox: Sandbox) -> None:
+    async def _post_start(self, spec: Mapping[str, Any], hook: Object, container_id: str, sandbox: Sandbox) -> None:
         failure = await self.or_stop(run_hook(self.node, spec, hook, container_id, pod_ips=sandbox.ips))
         if failure:
             text = f"PostStartHook failed: {failure}"
             self.node.recorder.pod(self.pod, "Warning", "FailedPostStartHook", text, container=spec["name"])
             await self._kill(Kill(container_id, spec["name"], "FailedPostStartHook"))
 
-    def _spec(self, name: str) -> Object:
-        specs = [*(self.pod["spec"].get("initContainers") or ()), *self.pod["spec"]["containers"]]
-        return next(one for one in specs if one["name"] == name)
+    def _spec(self, name: str) -> Mapping[str, Any]:
+        return next(one for one in every_container(self.pod) if one["name"] == name)
 
     async def _kill(self, kill: Kill) -> None:
         self.node.recorder.pod(self.pod, "Normal", "Killing", kill.message, container=kill.name)

@@ -59,13 +59,14 @@ def cgroup_parent(pod: Object, root: str) -> str:
     return f"{root.rstrip('/')}/kubepods{middle}/pod{pod['metadata']['uid']}"
 
 
-def namespace_options(pod: Object) -> Config:
-    """NamespaceOption: which namespaces the pod shares with its node or among its containers."""
+def namespace_options(pod: Object, target: str = "") -> Config:
+    """NamespaceOption: which namespaces the pod shares with its node or among its containers, or those of `target`."""
     spec = pod["spec"]
     pid = "NODE" if spec.get("hostPID") else "POD" if spec.get("shareProcessNamespace") else "CONTAINER"
+    shared = {"pid": "TARGET", "target_id": target} if target else {"pid": pid}
     return {
         "network": "NODE" if spec.get("hostNetwork") else "POD",
-        "pid": pid,
+        **shared,
         "ipc": "NODE" if spec.get("hostIPC") else "POD",
     }
 
@@ -102,8 +103,14 @@ def _privileged(container: Object) -> bool:
     return bool((container.get("securityContext") or {}).get("privileged"))
 
 
-def _every_container(pod: Object) -> list[Object]:
-    return [*(pod["spec"].get("initContainers") or ()), *(pod["spec"].get("containers") or ())]
+def every_container(pod: Object) -> list[Object]:
+    """Init, main and ephemeral containers of a pod."""
+    spec = pod["spec"]
+    return [
+        *(spec.get("initContainers") or ()),
+        *(spec.get("containers") or ()),
+        *(spec.get("ephemeralContainers") or ()),
+    ]
 
 
 def _port_mappings(pod: Object) -> list[Config]:
@@ -116,7 +123,7 @@ def _port_mappings(pod: Object) -> list[Config]:
             "host_port": port["hostPort"],
             "host_ip": port.get("hostIP") or "",
         }
-        for container in _every_container(pod)
+        for container in every_container(pod)
         for port in container.get("ports") or ()
         if port.get("hostPort")
     ]
@@ -135,7 +142,7 @@ def plan_sandbox(
     meta, security = pod["metadata"], pod["spec"].get("securityContext") or {}
     context: Config = {
         "namespace_options": namespace_options(pod),
-        "privileged": any(_privileged(one) for one in _every_container(pod)),
+        "privileged": any(_privileged(one) for one in every_container(pod)),
         "supplemental_groups": _groups(pod),
         "seccomp": {"profile_type": "RuntimeDefault" if security.get("seccompProfile") else "Unconfined"},
         **_ids(security),
@@ -199,13 +206,13 @@ def check_non_root(pod: Object, container: Object, image_user: int | None, image
         raise config_error(f"container has runAsNonRoot and image will run as root ({where})")
 
 
-def _security_context(pod: Object, container: Object) -> Config:
+def _security_context(pod: Object, container: Object, target: str) -> Config:
     security = {**(pod["spec"].get("securityContext") or {}), **(container.get("securityContext") or {})}
     privileged = bool(security.get("privileged"))
     out: Config = {
         "capabilities": _capabilities(security),
         "privileged": privileged,
-        "namespace_options": namespace_options(pod),
+        "namespace_options": namespace_options(pod, target),
         "readonly_rootfs": bool(security.get("readOnlyRootFilesystem")),
         "supplemental_groups": _groups(pod),
         "no_new_privs": security.get("allowPrivilegeEscalation") is False and not privileged,
@@ -229,6 +236,7 @@ def plan_container(
     env: Mapping[str, str],
     mounts: Sequence[Config],
     node: NodeFacts,
+    target: str = "",
 ) -> Config:
     """ContainerConfig of the container's `attempt`-th start; our own state is read back from its annotations."""
     meta, name = pod["metadata"], container["name"]
@@ -259,6 +267,6 @@ def plan_container(
         "tty": bool(container.get("tty")),
         "linux": {
             "resources": linux_resources(pod, container, node.memory_bytes),
-            "security_context": _security_context(pod, container),
+            "security_context": _security_context(pod, container, target),
         },
     }

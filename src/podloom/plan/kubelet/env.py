@@ -190,7 +190,8 @@ def needed_objects(pod: Object) -> set[tuple[str, str]]:
     """(configmap|secret, name) of everything the pod's containers and volumes read."""
     out: set[tuple[str, str]] = set()
     spec = pod["spec"]
-    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+    groups = ("initContainers", "containers", "ephemeralContainers")
+    for container in (one for group in groups for one in spec.get(group) or ()):
         for entry in container.get("envFrom") or ():
             out |= _refs(entry, "configMapRef", "secretRef")
         for entry in container.get("env") or ():

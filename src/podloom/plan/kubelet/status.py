@@ -108,6 +108,12 @@ def _container_status(container: Object, inputs: StatusInputs, default: str, *, 
     return out
 
 
+def _ephemeral_status(container: Object, inputs: StatusInputs) -> Out:
+    """Never ready, and nothing of the pod's depends on it."""
+    status = _container_status(container, inputs, "ContainerCreating", init=False) | {"ready": False}
+    return {key: value for key, value in status.items() if key != "started"}
+
+
 def _init_counts(specs: Sequence[Object], statuses: Sequence[Out]) -> tuple[int, int]:
     """(pending, failed) init containers."""
     pending = failed = 0
@@ -262,6 +268,8 @@ def plan_status(pod: Object, inputs: StatusInputs) -> Out:
         out |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
     if init:
         out["initContainerStatuses"] = init
+    if ephemeral := pod["spec"].get("ephemeralContainers"):
+        out["ephemeralContainerStatuses"] = [_ephemeral_status(one, inputs) for one in ephemeral]
     for key in ("reason", "message", "nominatedNodeName"):
         if old.get(key):
             out[key] = old[key]

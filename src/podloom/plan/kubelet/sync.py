@@ -65,6 +65,7 @@ class Start:
     attempt: int
     backoff_level: int
     init: bool
+    target: str = ""  # id of the container whose processes it sees (ephemeral containers)
 
 
 @dataclass(frozen=True)
@@ -248,11 +249,25 @@ def _plan_mains(plan: _Plan) -> None:
             _plan_start(plan, name, here, init=False)
 
 
+def _plan_ephemeral(plan: _Plan) -> None:
+    """Each starts once, whatever the others do, and never again (Kubernetes docs, "Ephemeral Containers")."""
+    for container in plan.pod["spec"].get("ephemeralContainers") or ():
+        before = plan.runtime.latest(container["name"])
+        if before is not None and before.state is not State.CREATED:
+            continue
+        target = container.get("targetContainerName")
+        seen = plan.runtime.latest(target, plan.sandbox_id) if target else None
+        if target and (seen is None or seen.state is not State.RUNNING):
+            continue
+        plan.start.append(Start(container["name"], 0, 0, False, seen.id if seen else ""))
+
+
 def plan_actions(pod: Object, runtime: PodRuntime, health: Mapping[str, Health], now_ns: int) -> Actions:
     """The next steps for a pod that shall run. `health` is by container id. Times in ns."""
     if needs_sandbox(pod, runtime):
         return _sandbox_actions(pod, runtime)
     plan = _Plan(pod, runtime, runtime.sandboxes[0].id, health, now_ns)
+    _plan_ephemeral(plan)
     initialized = _plan_init(plan)
     if initialized:
         _plan_mains(plan)
