@@ -21,6 +21,7 @@ import pytest
 
 from labkit import CLUSTER, GROUP, Lab, wait_for
 from podloom.drivers.kernel.netns import list_netns
+from podloom.plan.fabric.names import nic_link
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 NAMES = ("--name", CLUSTER, "--resource-group", GROUP)
@@ -139,6 +140,17 @@ def no_outbound_translation(site: Site) -> Cells:
     return cross([*pods, *site.hosts.values(), "VNet host"], ["internet"])
 
 
+def no_own_address_of_the_vnet_host(site: Site) -> Cells:
+    """Its NIC may then send from no address: the router takes its packets for spoofed ones."""
+    group = site.lab.podloom("aks", "show", *NAMES)["nodeResourceGroup"]
+    nics = site.lab.podloom("network", "nic", "list", "--resource-group", group)
+    nic = next(nic for nic in nics if nic["name"] == f"{CLUSTER}-connectivity-nic")
+    address = nic["ipConfigurations"][0]["privateIPAddress"]
+    site.on_router("nft", f'delete element inet fabric own {{ "{nic_link(nic["id"])}" . {address} }}')
+    pods = [pod for node in (site.here, site.there) for pod in site.pods(node)]
+    return cross([*pods, *site.hosts.values()], ["VNet"]) | cross(["VNet host"], ["other node", "internet"])
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "chance"),
     [
@@ -148,6 +160,7 @@ def no_outbound_translation(site: Site) -> Cells:
         (no_service_frontend, "agent", set()),
         (no_route_to_a_pod, "agent", {"DNS", "service"}),
         (no_outbound_translation, "fabric", {"DNS"}),
+        (no_own_address_of_the_vnet_host, "fabric", {"DNS"}),
     ],
 )
 def test_one_missing_thing_turns_exactly_its_cells_red(
