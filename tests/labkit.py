@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from podloom.lab.processes import Running, running
+from podloom.lab.processes import Running, leaders
 
 PODLOOM = str(Path(sys.executable).with_name("podloom"))
 GROUP, CLUSTER = "testGroup", "overlay"
@@ -57,11 +57,7 @@ class Lab:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
     def running(self) -> list[Running]:
-        """The lab's processes; of several of one name (a child inherits it) the oldest."""
-        oldest: dict[str, Running] = {}
-        for process in sorted(running(self.tag), key=lambda p: p.started):
-            oldest.setdefault(process.name, process)
-        return list(oldest.values())
+        return leaders(self.tag)
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 30) -> Any:

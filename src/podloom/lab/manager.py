@@ -14,7 +14,7 @@ import msgspec
 
 from podloom.fabric.teardown import teardown
 from podloom.lab.hosts import cgroup_roots, remove_cgroup, unmount_below
-from podloom.lab.processes import ProcessSpec, adopt, running, spawn, stop
+from podloom.lab.processes import ProcessSpec, adopt, leaders, running, spawn, stop
 from podloom.lab.state import LabFile, LabPaths, open_lab, paths, python, read_lab
 from podloom.model.errors import PodloomError, Rejected, Unavailable
 
@@ -127,7 +127,7 @@ def status() -> dict[str, Any]:
     """What runs, as one document."""
     where = paths()
     lab = read_lab(where)
-    processes = sorted((p for p in running(lab.tag)), key=lambda p: p.name)
+    processes = leaders(lab.tag)
     told = _told(where)
     alive = any(p.pid == told.get("pid") for p in processes)
     return {

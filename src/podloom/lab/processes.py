@@ -60,6 +60,14 @@ def running(tag: str) -> list[Running]:
     return found
 
 
+def leaders(tag: str) -> list[Running]:
+    """One process a name, the oldest: what was started, without the children that inherited its marker."""
+    oldest: dict[str, Running] = {}
+    for process in sorted(running(tag), key=lambda p: (p.started, p.pid)):
+        oldest.setdefault(process.name, process)
+    return sorted(oldest.values(), key=lambda p: p.name)
+
+
 def _read(folder: Path, prefix: bytes) -> Running | None:
     try:
         environment = (folder / "environ").read_bytes()
