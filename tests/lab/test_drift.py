@@ -1,7 +1,8 @@
 """What holds the network up: take one thing away and see what breaks, and see it come back.
 
 While the agents and the fabric are stopped (SIGSTOP) a missing rule or route must turn exactly the cells red that
-depend on it: so the matrix tests something. Running, they must put back whatever someone removed.
+depend on it: so the matrix tests something. Running, they must put back whatever someone removed. Cells that are refused
+have no fault of their own: without a route to a pod, taking something away opens no way to it.
 """
 
 from __future__ import annotations
@@ -151,6 +152,16 @@ def no_own_address_of_the_vnet_host(site: Site) -> Cells:
     return cross([*pods, *site.hosts.values()], ["VNet"]) | cross(["VNet host"], ["other node", "internet"])
 
 
+def no_address_on_a_node(site: Site) -> Cells:
+    """The node is cut off: nothing starts a probe there, and nobody reaches it or its pods from elsewhere."""
+    address = site.addresses[site.hosts[site.here]]
+    site.on_node("ip", "addr", "del", f"{address}/16", "dev", "eth0")
+    inside = ["pod, same node", "pod, other node", "other node", "VNet", "internet", "full packet"]
+    lost = cross(site.pods(site.here), [*inside, "own node"]) | cross([site.hosts[site.here]], inside)
+    far = cross([*site.pods(site.there), site.hosts[site.there]], ["pod, other node", "other node", "full packet"])
+    return lost | far | cross(["VNet host"], ["other node"])
+
+
 @pytest.mark.parametrize(
     ("fault", "kind", "chance"),
     [
@@ -161,6 +172,7 @@ def no_own_address_of_the_vnet_host(site: Site) -> Cells:
         (no_route_to_a_pod, "agent", {"DNS", "service"}),
         (no_outbound_translation, "fabric", {"DNS"}),
         (no_own_address_of_the_vnet_host, "fabric", {"DNS"}),
+        (no_address_on_a_node, "fabric", {"DNS", "service"}),
     ],
 )
 def test_one_missing_thing_turns_exactly_its_cells_red(
