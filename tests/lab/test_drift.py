@@ -1,8 +1,8 @@
 """What holds the network up: take one thing away and see what breaks, and see it come back.
 
 While the agents and the fabric are stopped (SIGSTOP) a missing rule or route must turn exactly the cells red that
-depend on it: so the matrix tests something. Running, they must put back whatever someone removed. Cells that are refused
-have no fault of their own: without a route to a pod, taking something away opens no way to it.
+depend on it: so the matrix tests something. Running, they must put back whatever someone removed. Refused cells have
+no fault of their own: without a route to a pod, taking something away opens no way to it.
 """
 
 from __future__ import annotations
