@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from podloom.drivers.arm import CloudClient, CloudError
+from podloom.drivers.arm import CloudClient
 from podloom.drivers.kube import KubeClient, KubeError
 from podloom.drivers.pki import kubeconfig
 from podloom.lab.controlplane import ControlPlane
@@ -275,7 +275,7 @@ class Cluster:
             await plane.remove()
             shutil.rmtree(self.context.paths.cluster(parts.key), ignore_errors=True)
         async with self.steps.step("network"):
-            await _remove_group(self.context.cloud, str(parts.node_group))
+            await self.context.cloud.delete(str(parts.node_group), wait=True)
         await self.context.cloud.finalize(str(parts.id))
         self.wanted = {}
 
@@ -338,14 +338,6 @@ async def _ensure(cloud: CloudClient, id_: str, body: Mapping[str, Any]) -> dict
     if existing is not None and existing["properties"].get("provisioningState") == "Succeeded":
         return existing
     return await cloud.put(id_, dict(body), wait=True)
-
-
-async def _remove_group(cloud: CloudClient, id_: str) -> None:
-    try:
-        await cloud.delete(id_, wait=True)
-    except CloudError as error:
-        if not error.not_found:
-            raise
 
 
 def _unknown_node(parts: ClusterParts, name: str) -> NodeParts:

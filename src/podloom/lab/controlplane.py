@@ -12,9 +12,8 @@ import aiohttp
 
 from podloom.drivers.files import write_atomic, write_if_changed
 from podloom.drivers.pki import Authority, kubeconfig, signing_key
-from podloom.lab.processes import Keeper, ProcessSpec, running, stop
+from podloom.lab.processes import Keeper, ProcessSpec, stop_below
 from podloom.lab.state import python
-from podloom.model.arm import VIRTUAL_NETWORKS
 from podloom.plan.cluster import API_PORT, ClusterParts
 from podloom.plan.fabric.names import internet_netns, router_netns
 
@@ -80,8 +79,7 @@ class ControlPlane:
 
     async def remove(self) -> None:
         await self.release()
-        mine = [p.pid for p in running(self.context.tag) if p.name.startswith(f"cluster/{self.parts.key}/")]
-        await asyncio.gather(*(stop(pid) for pid in mine))
+        await stop_below(self.context.tag, f"cluster/{self.parts.key}/")
 
     def _credentials(self) -> None:
         service_ip = str(ipaddress.ip_network(self.parts.service_cidrs[0])[1])
@@ -117,7 +115,7 @@ class ControlPlane:
             ("--tls-key", str(pki / "apiserver.key")),
             ("--client-ca", str(self.authority.cert_path)),
             ("--service-account-key", str(pki / "sa.key")),
-            ("--node-netns", router_netns(self.context.tag, str(self._vnet()))),
+            ("--node-netns", router_netns(self.context.tag, str(self.parts.vnet))),
             ("--kubelet-ca", str(self.authority.cert_path)),
             ("--kubelet-client-cert", str(pki / "kubelet-client.crt")),
             ("--kubelet-client-key", str(pki / "kubelet-client.key")),
@@ -127,10 +125,6 @@ class ControlPlane:
             ("--advertise", f"{self.address}:{API_PORT}"),
         ]
         return self._process("api", "podloom.kube.api", flags)
-
-    def _vnet(self) -> str:
-        assert self.parts.vnet.type == VIRTUAL_NETWORKS
-        return str(self.parts.vnet)
 
     def _controllers(self) -> ProcessSpec:
         flags = [

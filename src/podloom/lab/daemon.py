@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ class Daemon:
         sockets = []
         for port in (REGISTRY_PORT, PROXY_PORT):
             listener = socket_in_netns(netns)
-            listener.setsockopt(1, 2, 1)  # SOL_SOCKET, SO_REUSEADDR
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             while True:
                 try:
                     listener.bind((REGISTRY_ADDRESS, port))

@@ -11,7 +11,6 @@ import compileall
 import hashlib
 import importlib.metadata
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -245,8 +244,3 @@ def libraries(programs: Sequence[Path]) -> tuple[tuple[Path, str], ...]:
     found = re.findall(r"(?:=> )?(/\S+) \(0x", listing)
     targets = {path for path in found if Path(path).exists()}
     return tuple((Path(path).resolve(), path) for path in sorted(targets))
-
-
-def describe(store: ImageStore) -> str:
-    """The names in the store as JSON, for `status`."""
-    return json.dumps([str(name) for name in store.known()])

@@ -18,7 +18,7 @@ from podloom.drivers.files import write_if_changed
 from podloom.drivers.kernel.netns import delete_netns, list_netns, socket_in_netns
 from podloom.drivers.pki import Authority, kubeconfig
 from podloom.lab.hosts import Host
-from podloom.lab.processes import Keeper, running, stop
+from podloom.lab.processes import Keeper, stop_below
 from podloom.lab.state import python
 from podloom.model.errors import PodloomError
 from podloom.plan.cluster import ClusterParts, NodeParts, node_labels
@@ -181,8 +181,7 @@ class Node:
         delete_netns(self.host.netns)
 
     async def _end_processes(self) -> None:
-        mine = [p.pid for p in running(self.context.tag) if p.name.startswith(f"node/{self.parts.name}/")]
-        await asyncio.gather(*(stop(pid, timeout_s=1.0) for pid in mine))
+        await stop_below(self.context.tag, f"node/{self.parts.name}/", timeout_s=1.0)
 
     async def end(self) -> None:
         """End what runs on the node; its NIC and files stay."""

@@ -138,6 +138,12 @@ async def stop(pid: int, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
             return
 
 
+async def stop_below(tag: str, prefix: str, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """End every process of the lab whose name begins with `prefix`, as `node/NAME/`."""
+    mine = [p.pid for p in running(tag) if p.name.startswith(prefix)]
+    await asyncio.gather(*(stop(pid, timeout_s=timeout_s) for pid in mine))
+
+
 def adopt(tag: str, spec: ProcessSpec) -> int:
     """The pid of the process that already runs exactly as `spec` says; 0 when there is none."""
     matches = [p for p in running(tag) if p.name == spec.name and p.argv == spec.argv]
@@ -154,7 +160,6 @@ class Keeper:
         self._spec = spec
         self._once = once
         self.pid = 0
-        self.restarts = -1
         self.started = asyncio.Event()
 
     async def run(self) -> None:
@@ -185,7 +190,6 @@ class Keeper:
                 raise
             log.warning("process does not start", process=spec.name, error=str(error))
             return False
-        self.restarts += 1
         self.started.set()
         return True
 
